@@ -1,0 +1,42 @@
+"""The anatomy of pretrained Transformers: look inside, edit, prune, attack, calibrate, join.
+
+>>> import vesalius
+>>> vesalius.__name__
+'vesalius'
+
+Each name below is imported when it is first used, so ``import vesalius`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vesalius.methods import knowledge_neurons as neurons
+    from vesalius.models import zoo as zoo
+    from vesalius.models.opening import open as open
+
+__version__ = "0.1.0.dev0"
+
+# The short name of a thing -> the module it lives in, and its name there ("" for the module).
+# A new method adds three lines: here, under TYPE_CHECKING above, and in __all__. Its short name
+# is its word on the command line: neurons, attention, calibrate, landscape, electra, interface.
+_LAZY = {
+    "open": ("vesalius.models.opening", "open"),
+    "zoo": ("vesalius.models.zoo", ""),
+    "neurons": ("vesalius.methods.knowledge_neurons", ""),
+}
+
+__all__ = ["__version__", "neurons", "open", "zoo"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module_name, attribute = _LAZY[name]
+    module = import_module(module_name)
+    globals()[name] = value = getattr(module, attribute) if attribute else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

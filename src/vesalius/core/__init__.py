@@ -1,0 +1,1 @@
+"""Rung 0, what everything else stands on: errors, results, cards, seeds. No torch in here."""

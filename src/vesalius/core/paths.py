@@ -1,0 +1,130 @@
+"""Output folders that appear whole or not at all.
+
+A folder is written under a temporary name beside its destination, flushed to the disk, then
+renamed. A killed process leaves at most one ``.<name>.<random>.partial`` beside it.
+
+Source: the design of this project, docs/decisions.md.
+"""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vesalius.core.errors import VesaliusError
+
+
+def check_new_output(
+    path: str | os.PathLike[str], *, force: bool = False, marker: str = "result.json"
+) -> Path:
+    """Refuse an output path that exists; with ``force``, only one that is not ours to replace.
+
+    ``force`` replaces a file, an empty folder, or a folder that holds the file ``marker``, by
+    which we know our own: ``force`` on a home directory must not empty it.
+
+    Raises:
+        VesaliusError: the path exists and may not be replaced, or its parent is no folder.
+    """
+    path = Path(path)
+    ancestor = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not ancestor.is_dir():
+        raise VesaliusError(
+            given=f"output path {str(path)!r}",
+            expected=f"a path inside a folder, but {ancestor.name!r} is a file",
+            fix="choose another output path",
+        )
+    if not os.path.lexists(path):
+        return path
+    if not force:
+        raise VesaliusError(
+            given=f"output path {str(path)!r}, which exists",
+            expected="a path that does not exist yet",
+            fix="choose another one, or pass force=True (--force) to replace it",
+        )
+    ours = path.is_file() or (path / marker).is_file() or not any(path.iterdir())
+    if path.is_symlink() or not ours:
+        raise VesaliusError(
+            given=f"force with output path {str(path)!r}, a folder without {marker!r}",
+            expected="a folder that vesalius wrote, an empty folder or a file",
+            fix="choose another output path; this one is not replaced even with force",
+        )
+    return path
+
+
+@contextmanager
+def new_folder(
+    path: str | os.PathLike[str], *, force: bool = False, marker: str = "result.json"
+) -> Generator[Path, None, None]:
+    """Hand out a temporary folder that becomes ``path`` when the body ends without an error.
+
+    Raises:
+        VesaliusError: the path may not be written (see :func:`check_new_output`), or the
+            operating system refused: disk full, no permission. Nothing is left behind.
+    """
+    path = check_new_output(path, force=force, marker=marker)
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name}."
+        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
+        partial.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; results are shared
+        yield partial
+        _sync_tree(partial)
+        _swap_in(partial, path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap_in(partial: Path, path: Path) -> None:
+    """Rename into place; what stood there is deleted only after the new folder stands."""
+    if not os.path.lexists(path):
+        os.rename(partial, path)
+    else:
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+        os.rename(path, old / path.name)
+        try:
+            os.rename(partial, path)
+        except OSError:
+            os.rename(old / path.name, path)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place, name))
+        _sync(Path(place))
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there, and a rename is journaled
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _refusal(path: Path, error: OSError) -> VesaliusError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return VesaliusError(
+        given=f"output path {str(path)!r}: {error.strerror or error}",
+        expected="enough free space" if full else "a place that can be written",
+        fix="free some space or choose another disk" if full else "choose another output path",
+    )

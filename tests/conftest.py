@@ -1,0 +1,21 @@
+"""Every test runs offline, on one thread, with the shapes in all signatures checked."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jaxtyping
+
+# Before anything imports vesalius: the hook rewrites modules while they are imported.
+_HOOK = jaxtyping.install_import_hook("vesalius", "beartype.beartype")
+
+import torch
+from hypothesis import settings
+
+# the same examples on every machine; no deadline, for a shared core may be slow
+settings.register_profile("vesalius", derandomize=True, deadline=None)
+settings.load_profile("vesalius")
+
+torch.set_num_threads(1)  # workers of pytest-xdist share the cores
