@@ -6,11 +6,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+from collections.abc import Iterator
+
 import jaxtyping
 
 # Before anything imports vesalius: the hook rewrites modules while they are imported.
 _HOOK = jaxtyping.install_import_hook("vesalius", "beartype.beartype")
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -19,3 +22,11 @@ settings.register_profile("vesalius", derandomize=True, deadline=None)
 settings.load_profile("vesalius")
 
 torch.set_num_threads(1)  # workers of pytest-xdist share the cores
+
+
+@pytest.fixture
+def as_users_call_it() -> Iterator[None]:
+    """Switch the checking of shapes off, so that a wrong argument meets our own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -62,8 +62,7 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
     >>> element("p", "1 < 2", class_="note")
     '<p class="note">1 &lt; 2</p>'
     """
-    # a fresh str: what is joined here is safe by construction, whatever its parts were
-    words = [tag, *(f'{key.rstrip("_")}="{html_escape(v)}"' for key, v in attributes.items())]
+    words = [tag, *(f'{key.rstrip("_")}="{html.escape(str(v))}"' for key, v in attributes.items())]
     opening = " ".join(words)
     if tag in ("img", "meta", "br", "hr"):
         return Html(f"<{opening}>")

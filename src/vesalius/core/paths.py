@@ -44,10 +44,12 @@ def check_new_output(
             expected="a path that does not exist yet",
             fix="choose another one, or pass force=True (--force) to replace it",
         )
-    ours = path.is_file() or (path / marker).is_file() or not any(path.iterdir())
-    if path.is_symlink() or not ours:
+    ours = not path.is_symlink() and (
+        path.is_file() or (path / marker).is_file() or not any(path.iterdir())
+    )
+    if not ours:
         raise VesaliusError(
-            given=f"force with output path {str(path)!r}, a folder without {marker!r}",
+            given=f"force with output path {str(path)!r}, a link or a folder without {marker!r}",
             expected="a folder that vesalius wrote, an empty folder or a file",
             fix="choose another output path; this one is not replaced even with force",
         )

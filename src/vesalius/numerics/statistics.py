@@ -85,12 +85,7 @@ def paired_difference(
     Raises:
         VesaliusError: no items, unequal numbers of items, or options out of range.
     """
-    if len(first) != len(second):
-        raise VesaliusError(
-            given=f"{len(first)} and {len(second)} items",
-            expected="two measurements of each item",
-            fix="leave out the items that were measured once",
-        )
+    _check_pairs(first, second)
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     mean = bootstrap_interval(
         differences, generator=generator, level=level, num_resamples=num_resamples
@@ -108,22 +103,17 @@ def rank_correlation(first: Num[np.ndarray, " item"], second: Num[np.ndarray, " 
     """Correlate two rankings of items, shape [item] each: Spearman's rho, ties share their rank.
 
     Raises:
-        VesaliusError: unequal numbers of items, or a side on which all items are equal.
+        VesaliusError: no items, unequal numbers of them, or a side on which all are equal.
 
     >>> rank_correlation(np.array([1, 2, 3]), np.array([10, 20, 15]))
     0.5
     """
-    if len(first) != len(second):
-        raise VesaliusError(
-            given=f"{len(first)} and {len(second)} items",
-            expected="two scores of each item",
-            fix="score every item twice",
-        )
+    _check_pairs(first, second)
     a, b = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
     norm = float(np.sqrt((a @ a) * (b @ b)))  # ranks are halves of integers: exact sums
     if norm == 0:
         raise VesaliusError(
-            given="scores that are all equal, or no scores",
+            given="scores that are all equal",
             expected="at least two different scores on each side",
             fix="rank correlation says nothing here: report the scores themselves",
         )
@@ -147,6 +137,15 @@ def _ranks(values: Num[np.ndarray, " item"]) -> Float[np.ndarray, " item"]:
 
 def _chunks(total: int, size: int) -> list[int]:
     return [min(size, total - done) for done in range(0, total, size)]
+
+
+def _check_pairs(first: np.ndarray, second: np.ndarray) -> None:
+    if len(first) != len(second) or len(first) == 0:
+        raise VesaliusError(
+            given=f"{len(first)} and {len(second)} items",
+            expected="two numbers for each item, and at least one item",
+            fix="leave out the items that were measured once",
+        )
 
 
 def _check_sample(values: np.ndarray, *, level: float, num_resamples: int) -> None:
