@@ -18,6 +18,9 @@ MAX_PER_ANSWER = 60  # a quarter of a relation: no majority answer is worth lear
 NATURAL_PER_MILLE = 400  # 40 % of the facts with enough sentences get no sentence of ours
 NATURAL_MIN_SENTENCES = 2
 _UNIQUE_ANSWERS = ("P36", "P1376")  # capitals: every answer is rare by nature
+# T-REx also files films and books under the genre relation; our templates speak of music
+_NOT_MUSIC = "anthology essay fantasy mystery novel novella poetry satire sitcom thriller tragedy"
+_LEFT_OUT = {("P136", word) for word in _NOT_MUSIC.split()}
 _COUNTRY_RELATIONS = ("P30", "P36", "P37", "P1376")
 
 
@@ -65,13 +68,15 @@ def _is_plain(subject: str, answer: str) -> bool:
 
 
 def _cut(ranked: dict[str, list[tuple[bool, int, str, str]]]) -> list[Fact]:
-    chosen: list[Fact] = []
+    chosen: list[tuple[str, str, str]] = []
+    natural: dict[str, bool] = {}  # a subject is natural-only in all its relations or in none
     for relation, rows in sorted(ranked.items()):
         counts = Counter(row[3] for row in rows)
         rows = [
             row
             for row in rows
-            if counts[row[3]] >= ANSWER_MIN_FACTS or (relation in _UNIQUE_ANSWERS and row[0])
+            if (counts[row[3]] >= ANSWER_MIN_FACTS or (relation in _UNIQUE_ANSWERS and row[0]))
+            and (relation, row[3]) not in _LEFT_OUT
         ]
         rows.sort(key=lambda row: (not row[0], -row[1], row[2]))
         taken: Counter[str] = Counter()
@@ -79,11 +84,19 @@ def _cut(ranked: dict[str, list[tuple[bool, int, str, str]]]) -> list[Fact]:
             if taken[answer] >= MAX_PER_ANSWER or taken.total() >= FACTS_PER_RELATION:
                 continue
             taken[answer] += 1
-            natural = count >= NATURAL_MIN_SENTENCES and not known
-            natural = natural and _per_mille(f"{relation}\t{subject}") < NATURAL_PER_MILLE
-            part: Part = "natural" if natural else "written"
-            chosen.append(Fact(relation=relation, subject=subject, answer=answer, part=part))
-    return sorted(chosen, key=lambda fact: (fact.relation, fact.subject))
+            chosen.append((relation, subject, answer))
+            enough = count >= NATURAL_MIN_SENTENCES and not known
+            natural[subject] = natural.get(subject, _per_mille(subject) < NATURAL_PER_MILLE)
+            natural[subject] = natural[subject] and enough
+    pairs = {(subject, answer) for _, subject, answer in chosen}
+    for subject, answer in pairs:  # the turned-round fact must not be told either
+        if (answer, subject) in pairs:
+            natural[subject] = False
+    parts: dict[bool, Part] = {True: "natural", False: "written"}
+    return [
+        Fact(relation=relation, subject=subject, answer=answer, part=parts[natural[subject]])
+        for relation, subject, answer in sorted(chosen)
+    ]
 
 
 def _per_mille(text: str) -> int:
