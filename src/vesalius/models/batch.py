@@ -1,0 +1,92 @@
+"""A batch of model inputs with the row that is read: what the staircase climbs with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Model inputs for some prompts, and the row of each prompt that is of interest.
+
+    ``inputs`` are keyword arguments of the model's forward, tensors [batch, ...].
+    ``row`` [batch] is the position whose neurons are scaled and, except in an encoder-decoder
+    model, whose logits are read; ``decoder_row`` [batch] is its twin in the decoder.
+    """
+
+    inputs: dict[str, Any]
+    row: Int[Tensor, " batch"]
+    decoder_row: Int[Tensor, " batch"] | None = None
+
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts the batch holds."""
+        return len(self.row)
+
+    @property
+    def logits_row(self) -> Int[Tensor, " batch"]:
+        """The row whose logits are read."""
+        return self.row if self.decoder_row is None else self.decoder_row
+
+    def rows_of(self, stack: str) -> Int[Tensor, " batch"]:
+        """The row of interest in a stack: ``only``, ``encoder`` or ``decoder``."""
+        if stack == "decoder" and self.decoder_row is not None:
+            return self.decoder_row
+        return self.row
+
+    def select(self, prompts: Tensor) -> "Batch":
+        """Repeat or pick prompts by index, integer tensor [stream], into a new batch.
+
+        Source: the streams of the staircase, docs/architecture.md.
+        """
+
+        def pick(value: Any) -> Any:
+            is_batch = isinstance(value, Tensor) and value.shape[:1] == self.row.shape
+            return value.index_select(0, prompts) if is_batch else value
+
+        return Batch(
+            inputs={name: pick(value) for name, value in self.inputs.items()},
+            row=self.row.index_select(0, prompts),
+            decoder_row=None
+            if self.decoder_row is None
+            else self.decoder_row.index_select(0, prompts),
+        )
+
+    def one_position(self) -> "Batch":
+        """Keep only the row of interest of every input along positions.
+
+        For running what comes after the blocks, where the blocks themselves are passed over.
+
+        Source: point 8 of the engine notes, docs/architecture.md.
+        """
+
+        def cut(name: str, value: Any) -> Any:
+            if not isinstance(value, Tensor) or value.dim() != 2:
+                return value
+            row = self.logits_row if name.startswith("decoder_") else self.row
+            return value.gather(1, row.unsqueeze(1))
+
+        zero = torch.zeros_like(self.row)
+        return Batch(
+            inputs={name: cut(name, value) for name, value in self.inputs.items()},
+            row=zero,
+            decoder_row=None if self.decoder_row is None else zero,
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move every tensor to a device.
+
+        Source: ``torch.Tensor.to``.
+        """
+
+        def move(value: Any) -> Any:
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        return Batch(
+            inputs={name: move(value) for name, value in self.inputs.items()},
+            row=self.row.to(device),
+            decoder_row=None if self.decoder_row is None else self.decoder_row.to(device),
+        )

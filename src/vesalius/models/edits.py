@@ -1,0 +1,112 @@
+"""Reversible edits of value slots: only the touched columns are kept, restored bit for bit."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vesalius.core.errors import VesaliusError
+from vesalius.models.linear import LinearMap
+from vesalius.models.specimen import Specimen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotEdit:
+    """New value slots for some neurons of one layer.
+
+    ``neurons`` [neuron] are indices into the layer's d_ff; ``values`` [neuron, d_model] is what
+    those neurons write into the residual stream from now on.
+    """
+
+    neurons: Int[Tensor, " neuron"]
+    values: Float[Tensor, "neuron d_model"]
+
+
+@dataclass(slots=True)
+class OpenEdit:
+    """An edit that is in force. ``commit`` keeps it when the context ends."""
+
+    committed: bool = field(default=False)
+
+    def commit(self) -> None:
+        """Make the edit permanent; ``save_pretrained`` then writes an ordinary checkpoint.
+
+        Source: seam 5 of docs/architecture.md.
+        """
+        self.committed = True
+
+
+@contextmanager
+def slots_edited(
+    specimen: Specimen, edits: Mapping[int, SlotEdit]
+) -> Generator[OpenEdit, None, None]:
+    """Replace value slots by layer while the context is open.
+
+    The old columns come back bit for bit on exit, also when the body raises, unless it called
+    ``commit()`` on what the context yields. A layer that shares its weights with others (ALBERT)
+    changes for all of them.
+
+    Args:
+        specimen: the opened model.
+        edits: by index of the block, what its neurons write.
+
+    Raises:
+        VesaliusError: no such layer or neuron, another shape, or quantised weights.
+
+    Source: arXiv 2104.08696, section 5 (update and erase); undo: docs/architecture.md.
+    """
+    chosen = {layer: _checked(specimen, layer, edit) for layer, edit in edits.items()}
+    before = {layer: slot.value_slots(edits[layer].neurons) for layer, slot in chosen.items()}
+    handle = OpenEdit()
+    try:
+        for layer, slot in chosen.items():
+            _write(slot, edits[layer].neurons, edits[layer].values)
+        yield handle
+    except BaseException:
+        handle.committed = False
+        raise
+    finally:
+        if not handle.committed:
+            for layer, slot in chosen.items():
+                _write(slot, edits[layer].neurons, before[layer])
+
+
+def _checked(specimen: Specimen, layer: int, edit: SlotEdit) -> LinearMap:
+    blocks = specimen.parts.blocks
+    if not 0 <= layer < len(blocks):
+        raise VesaliusError(
+            given=f"layer {layer}",
+            expected=f"a block index from 0 to {len(blocks) - 1}",
+            fix="count layers from 0, from the input upwards",
+        )
+    slot = blocks[layer].feed_forward
+    inside = bool(((edit.neurons >= 0) & (edit.neurons < slot.num_inputs)).all())
+    distinct = edit.neurons.unique().numel() == edit.neurons.numel()
+    if not inside or not distinct:
+        raise VesaliusError(
+            given=f"neurons {edit.neurons.tolist()[:8]} of layer {layer}",
+            expected=f"distinct indices from 0 to {slot.num_inputs - 1}",
+            fix="take them from a result of neurons.locate on this model",
+        )
+    wanted = (len(edit.neurons), slot.num_outputs)
+    if tuple(edit.values.shape) != wanted or not bool(torch.isfinite(edit.values).all()):
+        raise VesaliusError(
+            given=f"value slots of shape {tuple(edit.values.shape)}",
+            expected=f"finite numbers of shape {wanted}, [neuron, d_model]",
+            fix="start from specimen.parts.blocks[layer].feed_forward.value_slots(neurons)",
+        )
+    return slot
+
+
+def _write(slot: LinearMap, neurons: Tensor, values: Tensor) -> None:
+    weight = slot.weight
+    with torch.no_grad():
+        given = values.to(weight)
+        index = neurons.to(weight.device)
+        if slot.input_axis == 0:
+            weight.data[index] = given
+        else:
+            weight.data[:, index] = given.T

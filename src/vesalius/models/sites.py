@@ -1,0 +1,246 @@
+"""What the staircase scales: the neurons of a row, or the attention probabilities of a module.
+
+A site knows its clean signal, how a block goes on from a scaled copy of it, and how the mean
+gradient along the line becomes an attribution.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vesalius.models.attention import tapped
+from vesalius.models.calls import BlockCall, take_rows
+from vesalius.models.ladder import Ladder
+from vesalius.models.neurons import neurons_replaced, row_replaced
+from vesalius.models.parts import Parts
+from vesalius.models.softmax_watch import watched
+from vesalius.models.split import RowRemainder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeuronSite:
+    """The feed-forward neurons of one block call at the row of interest."""
+
+    call: BlockCall
+    parts: Parts
+    signal: Float[Tensor, "batch neuron"]
+    remainder: RowRemainder | None
+
+    @property
+    def name(self) -> str:
+        """The qualified name of the layer that reads the neurons."""
+        return self.call.part.feed_forward.name
+
+    @property
+    def shown(self) -> Float[Tensor, "batch neuron"]:
+        """The clean neurons."""
+        return self.signal
+
+    def at_rows(self, _rows: Tensor) -> Float[Tensor, "batch neuron"]:
+        """The signal at one row: neurons are taken there anyway.
+
+        Source: arXiv 2104.08696, section 3.1.
+        """
+        return self.signal
+
+    def insert(
+        self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
+    ) -> Float[Tensor, "stream query d_model"]:
+        """Continue the block from scaled neurons, ``leaf`` [stream, neuron].
+
+        Source: arXiv 2104.08696, equation for P_x(w); split as in docs/architecture.md.
+        """
+        rows = ladder.rows(self.call.index).index_select(0, prompt)
+        if self.remainder is None:
+            return self._whole_block(leaf, prompt, rows, one_row=one_row)
+        changed = self.remainder.output(leaf, prompt)
+        if one_row:
+            return changed.unsqueeze(1)
+        return row_replaced(self.call.result.index_select(0, prompt), rows, changed)
+
+    def _whole_block(self, leaf: Tensor, prompt: Tensor, rows: Tensor, *, one_row: bool) -> Tensor:
+        def put(_layer: int, neurons: Tensor) -> Tensor:
+            return row_replaced(neurons, rows, leaf)
+
+        hidden = self.call.hidden.index_select(0, prompt)
+        with neurons_replaced(self.parts, put, num_prompts=len(prompt)):
+            hidden = self.call.repeat(hidden, prompt)
+        return take_rows(hidden, rows) if one_row else hidden
+
+    def read(self, mean_gradient: Tensor, _rows: Tensor) -> Float[Tensor, "batch neuron"]:
+        """Turn the mean gradient [batch, neuron] into attributions.
+
+        Source: arXiv 2104.08696, integrated gradients of section 3.2.
+        """
+        return self.signal * mean_gradient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSite:
+    """The attention probabilities A of a registered module, through what they are used for.
+
+    A enters the model only as A V. Scaling A by a scales A V by a, and dF/dA = dF/d(AV) V^T, so
+    streams carry the context A V [batch, query, head, d_head] and no square matrix.
+    """
+
+    call: BlockCall
+    module: nn.Module
+    weights: Float[Tensor, "batch head query key"]
+    values: Float[Tensor, "batch head key d_head"]
+    signal: Float[Tensor, "batch query head d_head"]
+
+    @property
+    def name(self) -> str:
+        """The qualified name of the attention module."""
+        return _attention_name(self.call, self.module)
+
+    @property
+    def shown(self) -> Float[Tensor, "batch head query key"]:
+        """The clean attention probabilities."""
+        return self.weights
+
+    def at_rows(self, rows: Tensor) -> Float[Tensor, "batch query head d_head"]:
+        """The context of one query row [batch] of every prompt, the query axis kept with size 1.
+
+        Source: the target-row shortcut of docs/architecture.md.
+        """
+        return take_rows(self.signal, rows)
+
+    def insert(
+        self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
+    ) -> Float[Tensor, "stream query d_model"]:
+        """Continue the block from scaled contexts, ``leaf`` [stream, query, head, d_head].
+
+        Source: arXiv 2004.11207, F(aA) of section 3; derivation above is ours.
+        """
+        hidden = self.call.hidden.index_select(0, prompt)
+        rows = ladder.rows(self.call.index)
+        with tapped({self.module: lambda _: leaf}):
+            if one_row:
+                hidden = take_rows(hidden, rows.index_select(0, prompt))
+                return self.call.repeat(hidden, prompt, rows=rows)
+            return self.call.repeat(hidden, prompt)
+
+    def read(self, mean_gradient: Tensor, rows: Tensor) -> Float[Tensor, "batch head query key"]:
+        """Turn the mean gradient of the context into attributions of the probabilities.
+
+        Source: arXiv 2004.11207, Attr_h(A) of section 3.
+        """
+        gradient = torch.einsum("bqhd,bhkd->bhqk", mean_gradient, self.values.to(mean_gradient))
+        if gradient.shape[2] == self.weights.shape[2]:
+            return self.weights * gradient
+        row = take_rows(self.weights, rows, axis=2) * gradient
+        index = rows.view(-1, 1, 1, 1).expand_as(row)
+        return torch.zeros_like(self.weights, dtype=row.dtype).scatter(2, index, row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxSite:
+    """The attention probabilities of a module outside the registry, replaced at its softmax."""
+
+    call: BlockCall
+    module: nn.Module
+    signal: Float[Tensor, "batch head query key"]
+
+    @property
+    def name(self) -> str:
+        """The qualified name of the attention module."""
+        return _attention_name(self.call, self.module)
+
+    @property
+    def shown(self) -> Float[Tensor, "batch head query key"]:
+        """The clean attention probabilities."""
+        return self.signal
+
+    def at_rows(self, _rows: Tensor) -> Float[Tensor, "batch head query key"]:
+        """The signal as it is: a softmax cannot be cut to a row.
+
+        Source: the target-row shortcut of docs/architecture.md.
+        """
+        return self.signal
+
+    def insert(
+        self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
+    ) -> Float[Tensor, "stream query d_model"]:
+        """Continue the block from scaled probabilities, ``leaf`` [stream, head, query, key].
+
+        Source: arXiv 2004.11207, F(aA) of section 3.
+        """
+        hidden = self.call.hidden.index_select(0, prompt)
+        with watched({self.module: lambda _: leaf}):
+            hidden = self.call.repeat(hidden, prompt)
+        rows = ladder.rows(self.call.index).index_select(0, prompt)
+        return take_rows(hidden, rows) if one_row else hidden
+
+    def read(self, mean_gradient: Tensor, _rows: Tensor) -> Float[Tensor, "batch head query key"]:
+        """Turn the mean gradient [batch, head, query, key] into attributions.
+
+        Source: arXiv 2004.11207, Attr_h(A) of section 3.
+        """
+        return self.signal * mean_gradient
+
+
+Site = NeuronSite | ContextSite | SoftmaxSite
+
+
+def _attention_name(call: BlockCall, module: nn.Module) -> str:
+    return next(part.name for part in call.part.attentions if part.module is module)
+
+
+def context_sites(ladder: Ladder) -> list[ContextSite]:
+    """One site for every attention module of every recorded block call.
+
+    Source: the staircase of docs/architecture.md.
+    """
+    sites: list[ContextSite] = []
+    for call in ladder.calls:
+        for seam in ladder.seam_calls[call.index]:
+            with torch.no_grad():
+                weights = seam.weights()
+                sites.append(
+                    ContextSite(
+                        call=call,
+                        module=seam.module,
+                        weights=weights,
+                        values=seam.values(),
+                        signal=seam.attend(weights),
+                    )
+                )
+    return sites
+
+
+class SoftmaxNotes:
+    """Notes the attention probabilities of watched modules during a clean pass."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.modules = [a.module for part in parts.blocks for a in part.attentions]
+        self.seen: list[tuple[nn.Module, Tensor]] = []
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Watch while the context is open."""
+
+        def note(module: nn.Module) -> Callable[[Tensor], Tensor]:
+            def tap(weights: Tensor) -> Tensor:
+                self.seen.append((module, weights))
+                return weights
+
+            return tap
+
+        return watched({module: note(module) for module in self.modules})
+
+    def sites(self, ladder: Ladder) -> list[SoftmaxSite]:
+        """One site for every noted softmax, in the order of the block calls.
+
+        Source: the staircase of docs/architecture.md.
+        """
+        notes = iter(self.seen)
+        sites: list[SoftmaxSite] = []
+        for call in ladder.calls:
+            for _ in call.part.attentions:
+                module, weights = next(notes)
+                sites.append(SoftmaxSite(call=call, module=module, signal=weights))
+        return sites
