@@ -168,6 +168,22 @@ def test_a_refusing_disk_leaves_nothing_behind(
     assert Everything.load(folder).text != "lost"
 
 
+def test_a_failed_swap_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = everything(text="old").save(tmp_path / "r")
+    rename = os.rename
+
+    def refuse_new(source: Path, target: Path):
+        if str(source).endswith(".partial"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse_new)
+    with pytest.raises(VesaliusError, match=os.strerror(errno.EIO)):
+        everything(text="new").save(folder, force=True)
+    assert Everything.load(folder).text == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_real_full_disk_is_said_in_words(tmp_path: Path):
     def fill():

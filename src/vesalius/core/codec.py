@@ -123,9 +123,9 @@ def decode(value: Any, annotation: Any, attachments: Attachments, *, place: str 
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(value, dict) and ARRAY in value:
-        return _attached(cast("dict[str, str]", value)[ARRAY], attachments.arrays)
+        return _attached(str(cast("dict[str, Any]", value)[ARRAY]), attachments.arrays)
     if isinstance(value, dict) and TABLE in value:
-        return _attached(cast("dict[str, str]", value)[TABLE], attachments.tables)
+        return _attached(str(cast("dict[str, Any]", value)[TABLE]), attachments.tables)
     if origin in (Union, types.UnionType):
         return decode(value, _arm(value, arguments, place), attachments, place=place)
     if origin is tuple and isinstance(value, list):

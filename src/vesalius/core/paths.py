@@ -1,15 +1,16 @@
 """Output folders that appear whole or not at all.
 
 A folder is written under a temporary name beside its destination, flushed to the disk, then
-renamed. A killed process leaves at most one ``.<name>.<random>.partial`` beside it.
+renamed. A killed process leaves at most ``.<name>.<random>.partial`` beside it and, when it was
+killed in the middle of replacing an older folder, that one as ``.<name>.<random>.old``.
 
 Source: the design of this project, docs/decisions.md.
 """
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,9 +71,7 @@ def new_folder(
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name}."
-        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
-        partial.chmod(0o777 & ~_umask())  # mkdtemp makes private folders; results are shared
+        partial = _folder_beside(path, suffix="partial")
         yield partial
         _sync_tree(partial)
         _swap_in(partial, path)
@@ -83,20 +82,27 @@ def new_folder(
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def _folder_beside(path: Path, *, suffix: str) -> Path:
+    """Make a hidden folder on the same disk (tempfile would make one that only we may read)."""
+    folder = path.parent / f".{path.name}.{secrets.token_hex(4)}.{suffix}"
+    folder.mkdir()
+    return folder
+
+
 def _swap_in(partial: Path, path: Path) -> None:
-    """Rename into place; what stood there is deleted only after the new folder stands."""
+    """Rename into place; what stood there is deleted only when the new folder stands."""
     if not os.path.lexists(path):
         os.rename(partial, path)
     else:
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-        os.rename(path, old / path.name)
+        attic = _folder_beside(path, suffix="old")
+        os.rename(path, attic / path.name)
         try:
             os.rename(partial, path)
-        except OSError:
-            os.rename(old / path.name, path)
+        except BaseException:
+            os.rename(attic / path.name, path)
+            attic.rmdir()
             raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(attic, ignore_errors=True)
     _sync(path.parent)
 
 
@@ -115,12 +121,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def _refusal(path: Path, error: OSError) -> VesaliusError:

@@ -1,0 +1,1 @@
+"""Rung 3, one folder per published method; siblings never import each other."""

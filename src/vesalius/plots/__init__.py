@@ -1,0 +1,1 @@
+"""Rung 1, arrays in, matplotlib Axes out. No models."""
