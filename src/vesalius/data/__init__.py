@@ -1,0 +1,1 @@
+"""Rung 2, prompts, facts, templates and corpora. Takes a tokenizer, never loads a model."""

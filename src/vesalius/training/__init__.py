@@ -1,0 +1,1 @@
+"""Rung 2, one training loop: schedule, checkpoint, exact resume."""
