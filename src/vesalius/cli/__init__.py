@@ -1,0 +1,1 @@
+"""Rung 6, the command line: parse, call, print or save."""
