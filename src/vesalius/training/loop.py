@@ -61,7 +61,7 @@ def train(
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     stop_after_step: int | None = None,
 ) -> TrainingSummary:
-    """Train `model` in place, writing `log.jsonl` and a checkpoint to `out`; resume if one is there.
+    """Train `model` in place; log and checkpoint into `out`, and resume if it holds one.
 
     `batches[n]` for n = 0, 1, ... are passed as keyword arguments; the model returns an object
     with `.loss`, the mean over the labels that are not -100. Losses of the micro-batches of one
