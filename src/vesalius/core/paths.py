@@ -130,3 +130,24 @@ def _refusal(path: Path, error: OSError) -> VesaliusError:
         expected="enough free space" if full else "a place that can be written",
         fix="free some space or choose another disk" if full else "choose another output path",
     )
+
+
+def write_file(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> Path:
+    """Write a file completely or not at all, and return its path.
+
+    Raises:
+        VesaliusError: the path exists and ``force`` is not given, or the operating system
+            refused: disk full, no permission. Nothing is left behind.
+    """
+    path = check_new_output(path, force=force)
+    partial = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        _sync(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

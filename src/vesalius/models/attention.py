@@ -157,6 +157,9 @@ def attention_seam(
 
     Kernels without a CPU backward or without float masks (flash, flex) run as eager meanwhile.
 
+    Raises:
+        VesaliusError: the model is not one of the transformers library.
+
     Source: seam 2 of docs/architecture.md.
     """
     owners = [m for m in model.modules() if isinstance(m, PreTrainedModel)]
@@ -166,8 +169,9 @@ def attention_seam(
             expected="a PreTrainedModel of the transformers library",
             fix="open the model with vesalius.open",
         )
-    before = [(m.config, m.config._attn_implementation) for m in owners]
-    loaded = str(owners[0].config._attn_implementation or "eager")
+    configs: list[Any] = [m.config for m in owners]
+    before = [(config, config._attn_implementation) for config in configs]
+    loaded = str(before[0][1] or "eager")
     if loaded != SEAM:  # a seam inside a seam keeps what the outer one found
         for module in modules:
             _LOADED_WITH[module] = "sdpa" if loaded == "sdpa" else "eager"

@@ -105,7 +105,7 @@ class BlockCall:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden states in what a block returned: a tensor, or the head of a tuple.
+    """The hidden states in what a block returned, shape [batch, position, d_model].
 
     Source: the block classes of the transformers library.
     """
@@ -139,7 +139,7 @@ def take_rows(states: Tensor, rows: Tensor, *, axis: int = 1) -> Tensor:
 def map_tensors(function: Callable[[str, Tensor], Any], value: Any, *, path: str = "") -> Any:
     """Apply ``function(path, tensor)`` inside nested tuples, lists and dicts; leave the rest.
 
-    Shapes are the function's own affair.
+    Tensors of any shape; the function decides what becomes of them.
 
     Source: the argument conventions of the transformers library.
     """

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -326,7 +327,7 @@ class _Recorder:
                 fix="open the model with the head it is used with, or name its parts with "
                 "vesalius.models.register_parts",
             )
-        for below, above in zip(self.calls, self.calls[1:], strict=False):
+        for below, above in pairwise(self.calls):
             same_stack = below.part.stack == above.part.stack
             if same_stack and not torch.equal(below.result, above.hidden):
                 raise VesaliusError(

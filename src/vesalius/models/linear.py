@@ -28,7 +28,11 @@ class LinearMap:
 
     @property
     def weight(self) -> nn.Parameter:
-        """The parameter that holds the map, in the model's own storage order."""
+        """The parameter that holds the map, in the model's own storage order.
+
+        Raises:
+            VesaliusError: quantised weights, which cannot be read column by column.
+        """
         owner = getattr(self.module, "base_layer", self.module)  # PEFT wraps the layer it adapts
         weight = owner.weight
         if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():

@@ -1,4 +1,4 @@
-"""What is attributed: a probability (the papers' choice), its logarithm, a logit or a difference."""
+"""What is attributed: a probability (the papers' choice), its logarithm, a logit, a difference."""
 
 from collections.abc import Callable
 from typing import Literal, get_args

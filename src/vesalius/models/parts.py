@@ -157,7 +157,7 @@ def _holds_attention(module: nn.Module) -> bool:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """A module list inside whose members hold attention *and* a feed-forward, as in ALBERT's groups."""
+    """A module list inside, of members with attention *and* feed-forward (ALBERT's groups)."""
     return any(
         _holds_attention(child) and len(_linears_outside_attention("", child)) > 0
         for sub in module.modules()

@@ -1,4 +1,4 @@
-"""The fall-back of the attention seam: watch the one 4-D softmax of classes outside the registry."""
+"""The fall-back of the attention seam: the one 4-D softmax of classes outside the registry."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager

@@ -1,1 +1,25 @@
-"""Find the feed-forward neurons that hold a fact; turn them down and up."""
+"""Knowledge neurons: find the feed-forward neurons that hold a fact, turn them down and up.
+
+Source: Dai et al., Knowledge Neurons in Pretrained Transformers, ACL 2022, arXiv 2104.08696.
+"""
+
+from vesalius.methods.knowledge_neurons.config import LocateConfig
+from vesalius.methods.knowledge_neurons.intervene import amplify, intervene, scaling, suppress
+from vesalius.methods.knowledge_neurons.locate import locate
+from vesalius.methods.knowledge_neurons.refine import coarse_set, refine, search_share
+from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
+
+__all__ = [
+    "Guess",
+    "Intervention",
+    "LocateConfig",
+    "Location",
+    "amplify",
+    "coarse_set",
+    "intervene",
+    "locate",
+    "refine",
+    "scaling",
+    "search_share",
+    "suppress",
+]

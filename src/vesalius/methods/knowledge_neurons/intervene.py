@@ -1,0 +1,222 @@
+"""Turn neurons down or up where an answer is read, and see the answer move."""
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.errors import VesaliusError
+from vesalius.core.seeds import spawn_seeds
+from vesalius.methods.knowledge_neurons.guesses import best_guesses
+from vesalius.methods.knowledge_neurons.refine import Neuron
+from vesalius.methods.knowledge_neurons.result import Guess, Intervention
+from vesalius.models.batch import Batch
+from vesalius.models.encoding import answer_ids, encode_prompts
+from vesalius.models.neurons import check_fired, neurons_replaced
+from vesalius.models.specimen import Specimen
+
+
+def suppress(
+    specimen: Specimen,
+    prompts: str | Sequence[str],
+    answer: str,
+    neurons: Sequence[Neuron],
+    *,
+    num_controls: int = 20,
+    seed: int = 0,
+) -> Intervention:
+    """Set neurons to zero where the answer is read; see :func:`intervene`, shapes included.
+
+    Source: arXiv 2104.08696, section 4.4.
+    """
+    return intervene(
+        specimen, prompts, answer, neurons, factor=0.0, num_controls=num_controls, seed=seed
+    )
+
+
+def amplify(
+    specimen: Specimen,
+    prompts: str | Sequence[str],
+    answer: str,
+    neurons: Sequence[Neuron],
+    *,
+    num_controls: int = 20,
+    seed: int = 0,
+) -> Intervention:
+    """Double neurons where the answer is read; see :func:`intervene`, shapes included.
+
+    Source: arXiv 2104.08696, section 4.4.
+    """
+    return intervene(
+        specimen, prompts, answer, neurons, factor=2.0, num_controls=num_controls, seed=seed
+    )
+
+
+def intervene(
+    specimen: Specimen,
+    prompts: str | Sequence[str],
+    answer: str,
+    neurons: Sequence[Neuron],
+    *,
+    factor: float,
+    num_controls: int = 20,
+    seed: int = 0,
+) -> Intervention:
+    """Scale neurons at the row where the answer is read, beside matched random neurons.
+
+    Args:
+        specimen: the opened model; its weights are not touched.
+        prompts: cloze prompts with ``[MASK]``.
+        answer: one token of the vocabulary.
+        neurons: (layer, index) pairs, from 0.
+        factor: what the neurons' values are multiplied by.
+        num_controls: random sets with as many neurons in each layer, none of the given ones.
+        seed: of the random sets.
+
+    Returns:
+        Probabilities of shape [prompt] before and after, [control, prompt] for the controls.
+
+    Raises:
+        VesaliusError: no neurons, a neuron that is not there, or bad prompts or answer.
+
+    Source: arXiv 2104.08696, section 4.4; the matched random sets are ours.
+    """
+    stopwatch = Stopwatch.start()
+    prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    chosen = _checked(specimen, neurons)
+    if not math.isfinite(factor) or num_controls < 0:
+        raise VesaliusError(
+            given=f"factor={factor}, num_controls={num_controls}",
+            expected="a finite factor and a number of controls from 0",
+            fix="use factor=0 to suppress, factor=2 to amplify",
+        )
+    batch = encode_prompts(specimen, prompts)
+    targets = answer_ids(specimen, [answer] * len(prompts))
+    guesses_before, before = best_guesses(specimen, batch, prompts, targets)
+    asked = [
+        _ask_scaled(specimen, batch, prompts, targets, neurons=each, factor=factor)
+        for each in (chosen, *random_sets(specimen, chosen, num_sets=num_controls, seed=seed))
+    ]
+    after = np.array([prob for _, prob in asked])
+    changes = (after - before).mean(axis=1) / before.mean()
+    return Intervention(
+        card=make_card(
+            f"neurons intervene x{factor:g}",
+            stopwatch=stopwatch,
+            config={"factor": factor, "num_controls": num_controls},
+            model=specimen.name,
+            model_fingerprint=specimen.fingerprint,
+            seed=seed,
+        ),
+        prompts=prompts,
+        answer=answer,
+        neurons=chosen,
+        factor=float(factor),
+        prob_before=before,
+        prob_after=after[0],
+        control_after=after[1:],
+        change=float(changes[0]),
+        control_change=changes[1:],
+        guesses_before=guesses_before,
+        guesses_after=asked[0][0],
+    )
+
+
+def _ask_scaled(
+    specimen: Specimen, batch: Batch, prompts: Sequence[str], targets: Tensor, *,
+    neurons: Sequence[Neuron], factor: float,
+) -> tuple[tuple[Guess, ...], np.ndarray]:  # fmt: skip
+    with scaling(specimen, batch, neurons, factor=factor):
+        return best_guesses(specimen, batch, prompts, targets)
+
+
+@contextmanager
+def scaling(
+    specimen: Specimen, batch: Batch, neurons: Sequence[Neuron], *, factor: float
+) -> Generator[None, None, None]:
+    """Multiply neurons at the row of interest of a batch while the context is open.
+
+    The context holds one forward pass of that batch, shapes [batch, position, neuron] inside.
+
+    Raises:
+        VesaliusError: a neuron that is not there, or feed-forward layers that did not fire.
+
+    Source: arXiv 2104.08696, section 4.4 (only the mask position is touched).
+    """
+    by_layer: dict[int, list[int]] = {}
+    for layer, neuron in _checked(specimen, neurons):
+        by_layer.setdefault(layer, []).append(neuron)
+    calls = specimen.plan.calls
+    everyone = torch.arange(batch.num_prompts, device=batch.row.device)
+
+    def scale(layer: int, states: Tensor) -> Tensor:
+        if layer not in by_layer:
+            return states
+        rows = batch.rows_of(calls[layer].stack)
+        changed = states.clone()
+        index = torch.tensor(by_layer[layer], device=states.device)
+        changed[everyone.unsqueeze(1), rows.unsqueeze(1), index] *= factor
+        return changed
+
+    with neurons_replaced(specimen.parts, scale, num_prompts=batch.num_prompts) as fired:
+        yield
+    check_fired(fired, specimen.num_layers, specimen.model)
+
+
+def random_sets(
+    specimen: Specimen, neurons: Sequence[Neuron], *, num_sets: int, seed: int
+) -> list[tuple[Neuron, ...]]:
+    """Draw sets of random neurons, as many in each layer as given and none of those; no shapes.
+
+    The first sets stay the same when more are asked for.
+
+    Raises:
+        VesaliusError: a layer without enough other neurons.
+
+    Source: the control of arXiv 2104.08696, section 5, matched by layer.
+    """
+    seeds = spawn_seeds(seed, num_sets, "random neurons")
+    return [_random_set(specimen, neurons, torch.Generator().manual_seed(s)) for s in seeds]
+
+
+def _random_set(
+    specimen: Specimen, neurons: Sequence[Neuron], generator: torch.Generator
+) -> tuple[Neuron, ...]:
+    drawn: list[Neuron] = []
+    for layer in sorted({layer for layer, _ in neurons}):
+        taken = {neuron for given, neuron in neurons if given == layer}
+        num_neurons = specimen.plan.calls[layer].feed_forward.num_inputs
+        others = [n for n in range(num_neurons) if n not in taken]
+        if len(others) < len(taken):
+            raise VesaliusError(
+                given=f"{len(taken)} of the {num_neurons} neurons of layer {layer}",
+                expected="at most half of a layer, so that as many others are left",
+                fix="take fewer neurons, or num_controls=0",
+            )
+        order = torch.randperm(len(others), generator=generator)[: len(taken)].tolist()
+        drawn += [(layer, others[i]) for i in order]
+    return tuple(drawn)
+
+
+def _checked(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuron, ...]:
+    chosen = tuple((int(layer), int(neuron)) for layer, neuron in neurons)
+    if not chosen:
+        raise VesaliusError(
+            given="no neurons",
+            expected="at least one (layer, neuron) pair",
+            fix="take those of neurons.locate; where it finds none, lower its share",
+        )
+    calls = specimen.plan.calls
+    for layer, neuron in chosen:
+        if not (0 <= layer < len(calls) and 0 <= neuron < calls[layer].feed_forward.num_inputs):
+            raise VesaliusError(
+                given=f"neuron {neuron} of layer {layer}",
+                expected=f"layers 0 to {len(calls) - 1} and neurons 0 to "
+                f"{calls[0].feed_forward.num_inputs - 1}",
+                fix="count both from 0, from the input upwards",
+            )
+    return tuple(dict.fromkeys(chosen))
