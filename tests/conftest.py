@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import jaxtyping
 
 # Before anything imports vesalius: the hook rewrites modules while they are imported.
-_HOOK = jaxtyping.install_import_hook("vesalius", "beartype.beartype")
+_HOOK = jaxtyping.install_import_hook("vesalius", "typechecking.checked")
 
 import pytest
 import torch

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import spawn_seeds
 from vesalius.methods.knowledge_neurons.guesses import best_guesses
@@ -88,12 +88,7 @@ def intervene(
     stopwatch = Stopwatch.start()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     chosen = _checked(specimen, neurons)
-    if not math.isfinite(factor) or num_controls < 0:
-        raise VesaliusError(
-            given=f"factor={factor}, num_controls={num_controls}",
-            expected="a finite factor and a number of controls from 0",
-            fix="use factor=0 to suppress, factor=2 to amplify",
-        )
+    _check_options(factor, num_controls)
     batch = encode_prompts(specimen, prompts)
     targets = answer_ids(specimen, [answer] * len(prompts))
     guesses_before, before = best_guesses(specimen, batch, prompts, targets)
@@ -104,14 +99,7 @@ def intervene(
     after = np.array([prob for _, prob in asked])
     changes = (after - before).mean(axis=1) / before.mean()
     return Intervention(
-        card=make_card(
-            f"neurons intervene x{factor:g}",
-            stopwatch=stopwatch,
-            config={"factor": factor, "num_controls": num_controls},
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            seed=seed,
-        ),
+        card=_card(specimen, stopwatch, factor=factor, num_controls=num_controls, seed=seed),
         prompts=prompts,
         answer=answer,
         neurons=chosen,
@@ -123,6 +111,28 @@ def intervene(
         control_change=changes[1:],
         guesses_before=guesses_before,
         guesses_after=asked[0][0],
+    )
+
+
+def _check_options(factor: float, num_controls: int) -> None:
+    if not math.isfinite(factor) or num_controls < 0:
+        raise VesaliusError(
+            given=f"factor={factor}, num_controls={num_controls}",
+            expected="a finite factor and a number of controls from 0",
+            fix="use factor=0 to suppress, factor=2 to amplify",
+        )
+
+
+def _card(
+    specimen: Specimen, stopwatch: Stopwatch, *, factor: float, num_controls: int, seed: int
+) -> RunCard:
+    return make_card(
+        f"neurons intervene x{factor:g}",
+        stopwatch=stopwatch,
+        config={"factor": factor, "num_controls": num_controls},
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        seed=seed,
     )
 
 

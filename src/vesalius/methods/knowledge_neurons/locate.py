@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.methods.knowledge_neurons.config import LocateConfig
 from vesalius.methods.knowledge_neurons.guesses import best_guesses
 from vesalius.methods.knowledge_neurons.refine import (
@@ -65,14 +65,7 @@ def locate(
     coarse = [coarse_set(s, threshold=config.coarse_threshold) for s in scores]
     refined = _refined(coarse, config)
     return Location(
-        card=make_card(
-            "neurons locate",
-            stopwatch=stopwatch,
-            config=config,
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            warnings=_warnings(found, config),
-        ),
+        card=_card(specimen, stopwatch, config, found),
         prompts=prompts,
         answer=answer,
         guesses=guesses,
@@ -90,6 +83,19 @@ def locate(
         share=refined.share,
         stability=_stability(coarse),
         verdict=_verdict(refined, coarse, config),
+    )
+
+
+def _card(
+    specimen: Specimen, stopwatch: Stopwatch, config: LocateConfig, found: Staircase
+) -> RunCard:
+    return make_card(
+        "neurons locate",
+        stopwatch=stopwatch,
+        config=config,
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        warnings=_warnings(found, config),
     )
 
 
