@@ -1,0 +1,31 @@
+"""What `vesalius demo` prints: three short stories, and the files last.
+
+Source: the design of this project, docs/decisions.md.
+"""
+
+from typing import TYPE_CHECKING
+
+from vesalius.cli.neuron_tables import emit_story, story_dict
+from vesalius.cli.output import emit, emit_json
+
+if TYPE_CHECKING:
+    from vesalius.recipes.demo import Demo
+
+
+def show_demo(found: "Demo", *, json: bool) -> None:
+    """Print a demo's stories and the paths of its files."""
+    if json:
+        stories = [
+            {
+                "located": story_dict(story.location, None),
+                "suppressed": story_dict(None, story.suppressed),
+                "amplified": story_dict(None, story.amplified),
+            }
+            for story in found.stories
+        ]
+        emit_json({"stories": stories, "files": [str(path) for path in found.files]})
+        return
+    for story in found.stories:
+        emit_story(story.location, (story.suppressed, story.amplified))
+    for path in found.files:
+        emit(str(path))

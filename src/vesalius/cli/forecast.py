@@ -1,0 +1,106 @@
+"""What a run would take: prompts, streams, block passes and bytes, before it starts.
+
+Counts are exact for the first quadrature rule; prompts whose sums are not complete are taken again
+with more nodes. The bytes are the upper estimate by which the staircase cuts its runs, the seconds
+a guess from one clean pass: small models wait for Python more than they compute.
+
+Source: the staircase of docs/architecture.md.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from vesalius.cli.flags import AbstractQuestionFlags, TurnFlags
+from vesalius.cli.output import emit_json, emit_table
+from vesalius.cli.questions import Question
+from vesalius.cli.stories import config_of
+from vesalius.models.batch import Batch
+from vesalius.models.encoding import answer_ids, encode_prompts
+from vesalius.models.ladder import run_model
+from vesalius.models.specimen import Specimen
+from vesalius.models.staircase import saved_bytes
+from vesalius.parallel.memory import fill, parse_bytes
+
+
+def show_forecast(
+    specimen: Specimen, questions: Sequence[Question], flags: AbstractQuestionFlags
+) -> None:
+    """Print a forecast for every question; one clean pass each is all that is run.
+
+    Raises:
+        VesaliusError: a prompt or an answer that the run would refuse too.
+    """
+    rows = [_forecast(specimen, question, flags) for question in questions]
+    if flags.json:
+        emit_json({"forecast": rows})
+    else:
+        emit_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _forecast(
+    specimen: Specimen, question: Question, flags: AbstractQuestionFlags
+) -> dict[str, Any]:
+    """Count what the staircase does with the first rule."""
+    batch = encode_prompts(specimen, question.prompts)
+    answer_ids(specimen, [question.answer])
+    located = not (isinstance(flags, TurnFlags) and (flags.neurons or flags.location))
+    turned = (2 + flags.controls) if isinstance(flags, TurnFlags) else 0
+    rules = config_of(flags).rules()
+    nodes, num_layers, num_prompts = rules[0].nodes, specimen.num_layers, batch.num_prompts
+    num_streams = len(nodes) * num_prompts * located
+    num_at_zero = num_prompts * (located and 0.0 not in nodes)
+    stairs = num_layers * (num_layers + 1) // 2  # the streams of layer l pass l and all above
+    num_clean = num_layers * num_prompts * (2 * located + turned)  # the walk, and the guesses
+    forward = stairs * (num_streams + num_at_zero) + num_clean
+    backward = stairs * num_streams
+    seconds = _seconds_of_a_pass(specimen, batch) / (num_layers * num_prompts)
+    most_nodes = max(len(rule.nodes) for rule in rules)
+    return {
+        "name": question.name,
+        "prompts": num_prompts,
+        "positions": _positions(batch),
+        "layers": num_layers,
+        "streams": num_streams * num_layers,
+        "forward_block_passes": forward,
+        "backward_block_passes": backward,
+        **(_memory(specimen, batch, flags, len(nodes), most_nodes) if located else {}),
+        "seconds_about": float(f"{seconds * (forward + 2 * backward):.2g}"),
+    }
+
+
+def _memory(
+    specimen: Specimen, batch: Batch, flags: AbstractQuestionFlags, num_nodes: int, most_nodes: int
+) -> dict[str, Any]:
+    """Runs, and the bytes of the largest, as the staircase cuts prompts first and then layers."""
+    each = [
+        saved_bytes(
+            part,
+            num_positions=_positions(batch),
+            d_model=specimen.parts.d_model,
+            bytes_each=specimen.dtype.itemsize,
+        )
+        for part in specimen.plan.calls
+    ]
+    budget = parse_bytes(flags.memory)
+    at_once = min(batch.num_prompts, max(1, budget // (most_nodes * sum(each))))
+    costs = [num_nodes * at_once * sum(each[layer:]) for layer in range(len(each))]
+    runs = fill(costs, budget)
+    return {
+        "runs": len(runs) * -(-batch.num_prompts // at_once),
+        "bytes": max(sum(costs[run.start : run.stop]) for run in runs),
+    }
+
+
+def _positions(batch: Batch) -> int:
+    return int(batch.inputs["input_ids"].shape[1])
+
+
+def _seconds_of_a_pass(specimen: Specimen, batch: Batch) -> float:
+    with specimen.at_rest(), torch.no_grad():
+        run_model(specimen.model, batch)  # the first pass also sets things up
+        start = time.perf_counter()
+        run_model(specimen.model, batch)
+        return time.perf_counter() - start

@@ -1,0 +1,51 @@
+"""The commands `vesalius neurons locate | suppress | amplify`.
+
+Source: arXiv 2104.08696.
+"""
+
+from typing import Final
+
+import typer
+
+from vesalius.cli.flags import LocateFlags, TurnFlags, takes
+from vesalius.cli.neuron_runs import run_neurons
+from vesalius.cli.turning import factor_of
+
+app = typer.Typer(help="Find the neurons that hold a fact; turn them.", no_args_is_help=True)
+
+EXAMPLES: Final = {
+    "locate": "Example: vesalius neurons locate --relation P36 --subject France --out france",
+    "suppress": "Example: vesalius neurons suppress --prompt 'The capital of France is [MASK].' "
+    "--answer Paris --html paris.html",
+    "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
+}
+
+
+@app.command("locate", epilog=EXAMPLES["locate"])
+@takes(LocateFlags)
+def locate(flags: LocateFlags) -> None:
+    """Score every feed-forward neuron for a fact, and keep those its paraphrases agree on.
+
+    Ask with --prompt and --answer, with --relation and --subject, or with --facts.
+    """
+    run_neurons(flags, verb="locate")
+
+
+@app.command("suppress", epilog=EXAMPLES["suppress"])
+@takes(TurnFlags)
+def suppress(flags: TurnFlags) -> None:
+    """Turn the neurons of a fact down where the answer is read, beside random neurons.
+
+    The neurons are located first, unless --neurons or --location names them.
+    """
+    run_neurons(flags, verb="suppress", factor=factor_of(flags, verb="suppress"))
+
+
+@app.command("amplify", epilog=EXAMPLES["amplify"])
+@takes(TurnFlags)
+def amplify(flags: TurnFlags) -> None:
+    """Turn the neurons of a fact up where the answer is read, beside random neurons.
+
+    The neurons are located first, unless --neurons or --location names them.
+    """
+    run_neurons(flags, verb="amplify", factor=factor_of(flags, verb="amplify"))
