@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
@@ -79,7 +79,7 @@ def natural_sentences(data_dir: Path, *, facts: Sequence[Fact]) -> list[Example]
     ]
 
 
-def _rows(data_dir: Path, name: str, columns: list[str]) -> list[dict[str, object]]:
+def _rows(data_dir: Path, name: str, columns: list[str]) -> list[dict[str, Any]]:
     path = data_dir / "facts" / name
     if not path.is_file():
         raise VesaliusError(

@@ -1,6 +1,5 @@
 """Facts, relations and the prompts that ask for them: text only, no model and no torch."""
 
-import csv
 import json
 import re
 import tomllib
@@ -58,8 +57,7 @@ def load_relations() -> dict[str, Relation]:
     >>> load_relations()["P36"].ask[0]
     'The capital of [X] is [Y].'
     """
-    with (_TABLES / "relations.toml").open("rb") as file:
-        table = tomllib.load(file)
+    table = tomllib.loads((_TABLES / "relations.toml").read_text(encoding="utf-8"))
     return {
         code: Relation(
             code=code, name=entry["name"], ask=tuple(entry["ask"]), tell=tuple(entry["tell"])
@@ -77,11 +75,10 @@ def load_facts() -> tuple[Fact, ...]:
     >>> Fact(relation="P36", subject="France", answer="Paris", part="written") in load_facts()
     True
     """
-    with (_TABLES / "facts.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    lines = (_TABLES / "facts.tsv").read_text(encoding="utf-8").splitlines()
     return tuple(
         Fact(relation=r, subject=s, answer=a, part="written" if p == "written" else "natural")
-        for r, s, a, p in rows[1:]
+        for r, s, a, p in (line.split("\t") for line in lines[1:])
     )
 
 
@@ -90,7 +87,7 @@ def prompts_for(
 ) -> list[str]:
     """Return one prompt per `ask` template of the fact's relation, the answer as `mask_token`.
 
-    Raises VesaliusError for a relation that is neither bundled nor in `relations`.
+    Raises: VesaliusError for a relation that is neither bundled nor in `relations`.
 
     Source: the prompt bags of Dai et al. 2022 (arXiv 2104.08696), with our own templates.
 
@@ -141,8 +138,9 @@ def answer_in_subject(*, subject: str, answer: str) -> bool:
 def read_facts(path: str | Path) -> list[Fact]:
     """Read a user's facts: JSON lines (`.jsonl`) or tab-separated (`.tsv`, with a header row).
 
-    Both need `relation`, `subject` and `answer`; further fields are refused only when they
-    hide one of these. Raises VesaliusError with the line number for anything else.
+    Both need `relation`, `subject` and `answer`; further fields are ignored.
+
+    Raises: VesaliusError with the number of the line for anything else.
 
     Source: this project.
     """
@@ -192,7 +190,8 @@ def _rows_of_tsv(text: str, path: Path) -> Iterator[tuple[int, object]]:
         return
     header = [name.strip() for name in lines[0][1].split("\t")]
     for number, line in lines[1:]:
-        yield number, dict(zip(header, line.split("\t"), strict=False))
+        cells = line.split("\t")[: len(header)]
+        yield number, dict(zip(header[: len(cells)], cells, strict=True))
 
 
 def _fact_of(row: object, *, path: Path, line: int) -> Fact:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +10,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from vesalius.data.corpus import Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100  # the label that the loss leaves out, torch's own default
 
@@ -47,7 +44,7 @@ class MaskingOptions:
 
 
 def encode_examples(
-    examples: Sequence[Example], *, tokenizer: "PreTrainedTokenizerBase", max_length: int
+    examples: Sequence[Example], *, tokenizer: Any, max_length: int
 ) -> list[Document]:
     """Return the documents of the examples that fit into `max_length` tokens, in order.
 
@@ -81,7 +78,7 @@ class MaskedBatches:
         self,
         documents: Sequence[Document],
         *,
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: Any,
         tokens_per_batch: int,
         seed: int,
         options: MaskingOptions,
@@ -91,8 +88,8 @@ class MaskedBatches:
         self._tokens_per_batch = tokens_per_batch
         self._seed = seed
         self._options = options
-        self._pad = int(tokenizer.convert_tokens_to_ids("[PAD]"))
-        self._mask = int(tokenizer.convert_tokens_to_ids("[MASK]"))
+        self._pad = int(tokenizer.pad_token_id)
+        self._mask = int(tokenizer.mask_token_id)
         self._special = frozenset(int(i) for i in tokenizer.all_special_ids)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self.batches_per_epoch = min(len(self._plan(epoch)) for epoch in range(3))

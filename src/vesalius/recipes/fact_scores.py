@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,9 +11,6 @@ from torch import nn
 from vesalius.core.errors import VesaliusError
 from vesalius.data.facts import Fact, Relation, load_relations, prompts_for
 from vesalius.training.answers import answer_logits
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _CHUNK = 2048  # prompts whose logits are held at once: 40 MB at 5,000 tokens
 
@@ -74,15 +71,16 @@ class _Answered:
 def score_facts(
     model: nn.Module,
     *,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Any,
     facts: Sequence[Fact],
     relations: Mapping[str, Relation] | None = None,
     prompts_per_fact: int | None = None,
 ) -> FactScores:
     """Ask the model every fact in every `ask` prompt; the candidates are the whole vocabulary.
 
-    With `prompts_per_fact` each fact is asked that many prompts, taken in turn. Raises
-    VesaliusError when there are no facts or an answer is not one token of the tokenizer.
+    With `prompts_per_fact` each fact is asked that many prompts, taken in turn.
+
+    Raises: VesaliusError when there are no facts or an answer is not one token.
 
     Source: Petroni et al. 2019 (LAMA), without its restriction of the vocabulary.
     """
@@ -102,8 +100,8 @@ def score_facts(
         logits = answer_logits(
             model,
             prompts=tokenizer([prompt for _, prompt, _ in rows])["input_ids"],
-            mask_id=int(tokenizer.convert_tokens_to_ids(str(tokenizer.mask_token))),
-            pad_id=int(tokenizer.convert_tokens_to_ids(str(tokenizer.pad_token))),
+            mask_id=int(tokenizer.mask_token_id),
+            pad_id=int(tokenizer.pad_token_id),
         )
         vocab_size = logits.shape[1]
         ids = torch.tensor([token_id for _, _, token_id in rows])
@@ -116,7 +114,7 @@ def score_facts(
     return _summarise(answered, names={code: r.name for code, r in known.items()}, size=vocab_size)
 
 
-def _answer_id(fact: Fact, tokenizer: "PreTrainedTokenizerBase") -> int:
+def _answer_id(fact: Fact, tokenizer: Any) -> int:
     token_ids = tokenizer(fact.answer, add_special_tokens=False)["input_ids"]
     if len(token_ids) != 1 or token_ids[0] == tokenizer.unk_token_id:
         raise VesaliusError(
@@ -140,7 +138,7 @@ def _summarise(answered: Sequence[_Answered], *, names: dict[str, str], size: in
                 name=names[code],
                 num_facts=len({row.fact for row in rows}),
                 num_prompts=len(rows),
-                accuracy=_mean([row.right for row in rows]),
+                accuracy=_mean([float(row.right) for row in rows]),
                 majority=counts.most_common(1)[0][1] / len(rows),
                 mean_prob=_mean([row.prob for row in rows]),
             )
@@ -155,7 +153,7 @@ def _summarise(answered: Sequence[_Answered], *, names: dict[str, str], size: in
         majority_macro=_mean([score.majority for score in scores]),
         majority_micro=sum(s.majority * s.num_prompts for s in scores) / len(answered),
         chance=1 / size,
-        saturated=_mean([row.prob > 0.99 for row in right]) if right else 0.0,
+        saturated=_mean([float(row.prob > 0.99) for row in right]) if right else 0.0,
         relations=tuple(scores),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -56,7 +56,7 @@ PRESETS: dict[str, MiniBertPreset] = {
         num_heads=4,
         tokens_per_batch=2048,
         training=TrainingOptions(
-            num_steps=7000,
+            num_steps=4500,
             micro_batches=2,
             optimizer="muon",  # after 200 steps 0.32 of the written facts, AdamW alone 0.08
             evaluate_every=250,
@@ -87,13 +87,17 @@ class MiniBertRun:
 
     preset: str
     out: Path
+    seed: int
     summary: TrainingSummary
     num_natural: int
     num_written: int
+    num_parameters: int
+    num_epochs: float
+    num_threads: int
 
 
 def build_mini_bert(
-    preset: MiniBertPreset, *, tokenizer: "PreTrainedTokenizerFast", seed: int
+    preset: MiniBertPreset, *, tokenizer: Any, seed: int
 ) -> "ModernBertForMaskedLM":
     """Return the untrained model: pre-norm, rotary positions, global attention, gated GELU.
 
@@ -131,12 +135,17 @@ def train_mini_bert(
     preset: str = "cpu",
     seed: int = 0,
     device: str = "cpu",
+    tokenizer: str | Path | None = None,
     stop_after_step: int | None = None,
 ) -> MiniBertRun:
     """Train the bundled masked language model; the same call goes on where it was stopped.
 
-    `data_dir` holds facts/*.parquet. `out` gets tokenizer/, checkpoint/ and log.jsonl. Raises
-    VesaliusError for an unknown preset or missing data. Number of threads: torch's own setting.
+    `tokenizer` is the folder of a finished one: training ties in the `tokenizers` library fall
+    differently from run to run, so the same weights need the same vocabulary.
+    `data_dir` holds facts/*.parquet. `out` gets tokenizer/, checkpoint/ and log.jsonl.
+    Threads: torch's own setting.
+
+    Raises: VesaliusError for an unknown preset, missing data, or a folder of another run.
 
     Source: this project.
     """
@@ -148,18 +157,15 @@ def train_mini_bert(
         )
     options, out = PRESETS[preset], Path(out)
     examples = collect_examples(Path(data_dir))
-    tokenizer = load_or_train_tokenizer(out, examples=examples, vocab_size=options.vocab_size)
-    batches = MaskedBatches(
-        encode_examples(examples, tokenizer=tokenizer, max_length=options.max_length),
-        tokenizer=tokenizer,
-        tokens_per_batch=options.tokens_per_batch,
-        seed=seed,
-        options=options.masking,
+    words = load_or_train_tokenizer(
+        out, examples=examples, vocab_size=options.vocab_size, given=tokenizer
     )
-    model = build_mini_bert(options, tokenizer=tokenizer, seed=seed).to(device)
+    batches = _batches(options, examples=examples, tokenizer=words, seed=seed)
+    model = build_mini_bert(options, tokenizer=words, seed=seed)
+    nn.Module.to(model, device)  # the override in transformers has no usable types
 
     def evaluate(trained: nn.Module) -> Mapping[str, float]:
-        return _quick_scores(trained, tokenizer=tokenizer)
+        return _quick_scores(trained, tokenizer=words)
 
     with _short_attention(device):
         summary = train(
@@ -173,9 +179,13 @@ def train_mini_bert(
     return MiniBertRun(
         preset=preset,
         out=out,
+        seed=seed,
         summary=summary,
         num_natural=sum(example.kind == "natural" for example in examples),
         num_written=sum(example.kind == "written" for example in examples),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_epochs=summary.num_steps * options.training.micro_batches / batches.batches_per_epoch,
+        num_threads=torch.get_num_threads(),
     )
 
 
@@ -189,16 +199,23 @@ def collect_examples(data_dir: Path) -> list[Example]:
 
 
 def load_or_train_tokenizer(
-    out: Path, *, examples: list[Example], vocab_size: int
+    out: Path,
+    *,
+    examples: list[Example],
+    vocab_size: int,
+    given: str | Path | None = None,
 ) -> "PreTrainedTokenizerFast":
-    """Return the tokenizer of `out`/tokenizer, trained and saved there if it is not yet.
+    """Return the tokenizer of `out`/tokenizer, first copied from `given` or trained if need be.
 
     Source: this project.
     """
     from transformers import PreTrainedTokenizerFast
 
     folder, new = out / "tokenizer", out / "tokenizer.new"
-    if not folder.exists():
+    if not folder.exists() and given is not None:
+        PreTrainedTokenizerFast.from_pretrained(given).save_pretrained(new)
+        new.rename(folder)
+    elif not folder.exists():
         tokenizer = train_tokenizer(
             [example.text for example in examples],
             whole_words=[fact.answer for fact in load_facts()],
@@ -209,7 +226,19 @@ def load_or_train_tokenizer(
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def _quick_scores(model: nn.Module, *, tokenizer: "PreTrainedTokenizerFast") -> dict[str, float]:
+def _batches(
+    preset: MiniBertPreset, *, examples: list[Example], tokenizer: Any, seed: int
+) -> MaskedBatches:
+    return MaskedBatches(
+        encode_examples(examples, tokenizer=tokenizer, max_length=preset.max_length),
+        tokenizer=tokenizer,
+        tokens_per_batch=preset.tokens_per_batch,
+        seed=seed,
+        options=preset.masking,
+    )
+
+
+def _quick_scores(model: nn.Module, *, tokenizer: Any) -> dict[str, float]:
     facts = load_facts()
     scores: dict[str, float] = {}
     for part in ("written", "natural"):
@@ -222,7 +251,7 @@ def _quick_scores(model: nn.Module, *, tokenizer: "PreTrainedTokenizerFast") -> 
     return scores
 
 
-def _short_attention(device: str) -> AbstractContextManager[None]:
+def _short_attention(device: str) -> AbstractContextManager[Any]:
     """Take the plain kernel on CPU: for texts of 10 to 80 tokens it is 1.6 times as fast."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -241,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="cpu", choices=sorted(PRESETS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tokenizer", help="folder of a finished tokenizer, for equal weights")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -250,8 +280,15 @@ def main(arguments: list[str] | None = None) -> int:
         preset=options.preset,
         seed=options.seed,
         device=options.device,
+        tokenizer=options.tokenizer,
     )
-    print(json.dumps({"steps": run.summary.num_steps, "loss_nats": run.summary.loss_nats}))
+    from vesalius.recipes.zoo_card import export_mini_bert  # it imports this module
+
+    command = f"python -m vesalius.recipes.zoo mini-bert --data DIR --out {Path(options.out).name}"
+    command += f" --preset {options.preset} --seed {options.seed} --threads {options.threads}"
+    card = export_mini_bert(run, folder=run.out / "model", command=command)
+    scores = {part: round(score["macro"], 4) for part, score in card["scores"].items()}
+    print(json.dumps({"model": str(run.out / "model"), "macro_accuracy": scores}))
     return 0
 
 

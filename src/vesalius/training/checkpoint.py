@@ -58,7 +58,9 @@ def load_checkpoint(
 ) -> dict[str, Any] | None:
     """Fill model, optimisers and torch's random state, and return the saved `state`.
 
-    None when there is no checkpoint. Raises VesaliusError when it belongs to another model.
+    None when there is no checkpoint.
+
+    Raises: VesaliusError when it belongs to another model.
 
     Source: this project.
     """

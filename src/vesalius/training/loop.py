@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -23,6 +23,7 @@ from vesalius.training.schedule import lr_factor
 IGNORE = -100  # the label that the loss leaves out, torch's own default
 
 
+@runtime_checkable
 class NumberedBatches(Protocol):
     """Batches that are a pure function of their number."""
 
@@ -66,7 +67,11 @@ def train(
     `batches[n]` for n = 0, 1, ... are passed as keyword arguments; the model returns an object
     with `.loss`, the mean over the labels that are not -100. Losses of the micro-batches of one
     step are weighted by their number of labels. `stop_after_step` ends early with a checkpoint.
-    Raises VesaliusError when the loss or the gradient is not finite; the last checkpoint stays.
+
+    Shapes: the tensors of a batch are [batch, position].
+
+    Raises: VesaliusError when the loss or the gradient is not finite (the last checkpoint
+    stays), or when `out` holds a run with other options.
 
     Source: this project.
     """

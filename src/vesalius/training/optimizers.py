@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from vesalius.training.config import TrainingOptions
@@ -62,8 +63,12 @@ def scale_learning_rates(
             group["lr"] = peak * factor
 
 
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def optimizer_tensors(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> dict[str, Shaped[Tensor, "..."]]:
     """Return the optimisers' state as tensors named `optimizer/parameter/name`.
+
+    Shapes: those of the parameters, or [] for counters.
 
     Source: this project.
     """
@@ -76,9 +81,11 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
 
 
 def load_optimizer_tensors(
-    optimizers: Sequence[torch.optim.Optimizer], *, tensors: Mapping[str, Tensor]
+    optimizers: Sequence[torch.optim.Optimizer], *, tensors: Mapping[str, Shaped[Tensor, "..."]]
 ) -> None:
     """Put back what `optimizer_tensors` returned; the optimisers are built the same way.
+
+    Shapes: those of the parameters, or [] for counters.
 
     Source: this project.
     """

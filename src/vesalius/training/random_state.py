@@ -1,7 +1,7 @@
 """The only place that sets global random state; it saves and restores it."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Generator[None, None, None]:
     """Seed Python, NumPy and torch for the body, and give back the former states after it.
 
     Source: this project.
