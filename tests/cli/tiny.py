@@ -1,15 +1,21 @@
-"""A tiny random BERT with a word-piece tokenizer, saved as users save theirs."""
+"""Tiny random models with a word-piece tokenizer, saved as users save theirs; and a way to run."""
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-WORDS = (
+from vesalius.cli.main import main
+
+SENTENCE = (
     "The capital of France is Paris London Rome Japan Tokyo the continent country language "
     "official where has its called government sits in city a b c . , ? !"
-).split()
+)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PROMPTS = (
     "The capital of France is [MASK].",
@@ -19,7 +25,12 @@ PROMPTS = (
 
 
 def tokenizer() -> hf.PreTrainedTokenizerFast:
-    pieces = [*SPECIAL, *dict.fromkeys(WORDS), *"PLdni", *(f"##{letter}" for letter in "aeinoru")]
+    pieces = [
+        *SPECIAL,
+        *dict.fromkeys(SENTENCE.split()),
+        *"PLdni",
+        *(f"##{letter}" for letter in "aeinoru"),
+    ]
     vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     built = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
     built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -46,17 +57,21 @@ def seeded(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-def masked_lm() -> torch.nn.Module:
+def masked_lm(*, layers: int = 2) -> torch.nn.Module:
+    """A BERT that leans towards one answer, so that it knows one fact."""
     config = hf.BertConfig(
         vocab_size=len(tokenizer()),
         hidden_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=24,
         max_position_embeddings=32,
         pad_token_id=0,
     )
-    return seeded(hf.BertForMaskedLM(config))
+    model = seeded(hf.BertForMaskedLM(config))
+    paris = tokenizer().convert_tokens_to_ids("Paris")
+    model.get_output_embeddings().bias.data[paris] = 6.0
+    return model
 
 
 def causal_lm() -> torch.nn.Module:
@@ -76,3 +91,46 @@ def save(model: torch.nn.Module, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, object]:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(
+    capfd: pytest.CaptureFixture[str],
+    as_users_call_it: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Run a command line in this process, as its entry point does, without bars on a slow core."""
+    monkeypatch.setattr("vesalius.cli.progress.PATIENCE_SECONDS", 600.0)
+
+    def run_words(*words: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return Ran(code=code, out=out, err=err)
+
+    return run_words
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(masked_lm(), tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def gpt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(causal_lm(), tmp_path_factory.mktemp("models") / "tiny-gpt")

@@ -14,8 +14,6 @@ from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit, emit_json, emit_table
 from vesalius.cli.progress import working
 
-zoo = typer.Typer(help="Make the bundled models again.", no_args_is_help=True)
-
 EXAMPLES: Final = {
     "demo": "Example: vesalius demo --out my-demo",
     "check": "Example: vesalius check mini-bert --json",
@@ -23,6 +21,10 @@ EXAMPLES: Final = {
     "cite": "Example: vesalius cite results/france knowledge_neurons",
     "train": "Example: vesalius zoo train mini-bert --data corpora --out runs/mini-bert",
 }
+
+zoo = typer.Typer(
+    help="Make the bundled models again.", no_args_is_help=True, epilog=EXAMPLES["train"]
+)
 
 
 @takes(DemoFlags)

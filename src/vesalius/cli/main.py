@@ -39,9 +39,9 @@ for _name, _command in commands.COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from vesalius import __version__
+        from vesalius.core.card import installed_versions
 
-        print(f"vesalius {__version__}")
+        print(f"vesalius {installed_versions()['vesalius']}")
         raise typer.Exit
 
 

@@ -23,6 +23,7 @@ from vesalius.core.paths import check_new_output, new_folder
 if TYPE_CHECKING:
     from vesalius.cli.stories import Story, Teller
     from vesalius.methods.knowledge_neurons import Location
+    from vesalius.models.specimen import Specimen
 
 MANIFEST = "run.json"
 _NOT_IN_MANIFEST = ("debug", "json", "out", "html", "plot", "force", "dry_run", "device", "memory")
@@ -41,6 +42,8 @@ def run_neurons(flags: AbstractQuestionFlags, *, verb: str, factor: float | None
 
     config_of(flags)  # faulty options are refused before a model is opened
     specimen = open_model(flags.model, flags)
+    if known is not None:
+        _insist_on_the_model(known, specimen)
     teller = Teller(specimen=specimen, flags=flags, factor=factor, known=known)
     if flags.dry_run:
         from vesalius.cli.forecast import show_forecast
@@ -73,6 +76,16 @@ def _checked(flags: AbstractQuestionFlags) -> tuple[tuple[Question, ...], "Locat
         if path is not None and not flags.dry_run:
             check_new_output(path, force=flags.force)
     return questions, known
+
+
+def _insist_on_the_model(known: "Location", specimen: "Specimen") -> None:
+    if known.card.model_fingerprint != specimen.fingerprint:
+        raise VesaliusError(
+            given=f"--location found in {known.card.model} ({known.card.model_fingerprint}), "
+            f"to be turned in another model ({specimen.name}, {specimen.fingerprint})",
+            expected="the model in which the neurons were located",
+            fix="name that model with --model, or these neurons with --neurons",
+        )
 
 
 def _told(

@@ -11,14 +11,18 @@ from vesalius.cli.flags import LocateFlags, TurnFlags, takes
 from vesalius.cli.neuron_runs import run_neurons
 from vesalius.cli.turning import factor_of
 
-app = typer.Typer(help="Find the neurons that hold a fact; turn them.", no_args_is_help=True)
-
 EXAMPLES: Final = {
     "locate": "Example: vesalius neurons locate --relation P36 --subject France --out france",
     "suppress": "Example: vesalius neurons suppress --prompt 'The capital of France is [MASK].' "
     "--answer Paris --html paris.html",
     "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
 }
+
+app = typer.Typer(
+    help="Find the neurons that hold a fact; turn them.",
+    no_args_is_help=True,
+    epilog=EXAMPLES["suppress"],
+)
 
 
 @app.command("locate", epilog=EXAMPLES["locate"])
