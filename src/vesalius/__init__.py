@@ -7,8 +7,9 @@
 Each name below is imported when it is first used, so ``import vesalius`` costs next to nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vesalius.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vesalius.methods import knowledge_neurons as neurons
@@ -29,13 +30,7 @@ _LAZY = {
 __all__ = ["__version__", "neurons", "open", "zoo"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module_name, attribute = _LAZY[name]
-    module = import_module(module_name)
-    globals()[name] = value = getattr(module, attribute) if attribute else module
-    return value
+__getattr__ = lazy_names(__name__, _LAZY)
 
 
 def __dir__() -> list[str]:

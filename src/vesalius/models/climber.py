@@ -1,0 +1,199 @@
+"""Climbs a recorded ladder with scaled copies, and integrates what comes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vesalius.models.integrals import Staircase, StaircaseOptions, saved_bytes
+from vesalius.models.ladder import Ladder, Streams
+from vesalius.models.objectives import Objective
+from vesalius.models.plan import Plan
+from vesalius.models.sites import NeuronSite, Site
+from vesalius.numerics.line_integral import is_complete, rounding_noise
+from vesalius.numerics.quadrature import Rule
+from vesalius.parallel.memory import fill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Climb:
+    """What one climb gave: values [site, node, batch] and leaf gradients [node, batch, ...]."""
+
+    values: Tensor
+    gradients: list[Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climber:
+    """Climbs a ladder with scaled copies of sites, in runs that fit the memory."""
+
+    plan: Plan
+    ladder: Ladder
+    objective: Objective
+    options: StaircaseOptions
+
+    def integrate(self, sites: list[Site]) -> Staircase:
+        """Integrate every site, refining the rule where the sum is not complete."""
+        everyone = torch.arange(self.ladder.batch.num_prompts, device=self.ladder.logits.device)
+        with torch.no_grad():
+            end_value = self.objective(_wide(self.ladder.logits), everyone)
+        zero_first = 0.0 in self.options.rules[0].nodes
+        start_value = torch.empty(0) if zero_first else self._at_zero(sites)
+        attribution: list[Tensor] = []
+        num_nodes = torch.zeros((len(sites), len(end_value)), dtype=torch.long)
+        gap = torch.zeros((len(sites), len(end_value)), dtype=end_value.dtype)
+        pending = list(range(len(sites)))
+        for rule in self.options.rules:
+            chosen = [sites[i] for i in pending]
+            found, values = self._rule(chosen, rule)
+            if not attribution:
+                attribution = found
+                if zero_first:
+                    start_value = values[:, 0]
+            for i, new in zip(pending, found, strict=True):
+                better = torch.ones_like(end_value, dtype=torch.bool)
+                change = end_value - start_value[i]
+                missing = (_total(new) - change).abs()
+                if num_nodes[i].any():
+                    better = missing < gap[i]
+                attribution[i] = torch.where(_like(better, new), new, attribution[i])
+                gap[i] = torch.where(better, missing, gap[i])
+                num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])
+            pending = [i for i in pending if not self._done(gap[i], end_value, start_value[i])]
+            if not pending:
+                break
+        return Staircase(
+            names=tuple(site.name for site in sites),
+            signal=tuple(site.shown for site in sites),
+            attribution=tuple(attribution),
+            end_value=end_value,
+            start_value=start_value,
+            gap=gap,
+            num_nodes=num_nodes,
+        )
+
+    def _done(self, gap: Tensor, end: Tensor, start: Tensor) -> bool:
+        noise = rounding_noise(self.ladder.calls[0].hidden.dtype)
+        return all(
+            is_complete(g, change=e - s, tolerance=self.options.tolerance, noise=noise * abs(e))
+            for g, e, s in zip(gap.tolist(), end.tolist(), start.tolist(), strict=True)
+        )
+
+    def _at_zero(self, sites: list[Site]) -> Tensor:
+        """F(0) of every site, [site, batch]: one climb without gradients."""
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    self._climb(sites[r.start : r.stop], (0.0,)).values[:, 0]
+                    for r in self._runs(sites, 1)
+                ]
+            )
+
+    def _rule(self, sites: list[Site], rule: Rule) -> tuple[list[Tensor], Tensor]:
+        """Attributions per site and values [site, node, batch] of one quadrature rule."""
+        attributions: list[Tensor] = []
+        values: list[Tensor] = []
+        for run in self._runs(sites, len(rule.nodes)):
+            chosen = sites[run.start : run.stop]
+            with torch.enable_grad():
+                climb = self._climb(chosen, rule.nodes)
+            values.append(climb.values)
+            for site, gradient in zip(chosen, climb.gradients, strict=True):
+                weights = torch.tensor(rule.weights, dtype=gradient.dtype, device=gradient.device)
+                mean = torch.einsum("n,nb...->b...", weights, gradient)
+                rows = self.ladder.rows(site.call.index)
+                attributions.append(_wide(site.read(mean, rows)))
+        return attributions, torch.cat(values)
+
+    def _runs(self, sites: list[Site], num_nodes: int) -> list[range]:
+        """Cut the sites into runs whose streams fit the memory."""
+        streams = num_nodes * self.ladder.batch.num_prompts
+        each = [
+            saved_bytes(
+                call.part,
+                num_positions=call.num_positions,
+                d_model=call.hidden.shape[2],
+                bytes_each=call.hidden.element_size(),
+            )
+            for call in self.ladder.calls
+        ]
+        costs = [streams * sum(each[site.call.index :]) for site in sites]
+        return fill(costs, self.options.memory_bytes)
+
+    def _climb(self, sites: list[Site], nodes: Sequence[float]) -> _Climb:
+        """Climb once with copies of the given sites at every node."""
+        ladder = self.ladder
+        device = ladder.logits.device
+        num_prompts = ladder.batch.num_prompts
+        prompt = torch.arange(num_prompts, device=device).repeat(len(nodes))
+        leaves: list[Tensor] = []
+        streams: Streams | None = None
+        last_row = self._last_row(sites)
+        for call in ladder.calls:
+            one_row = last_row or self._one_row(call.index)
+            if streams is not None:
+                streams = self._step(call.index, streams, last_row=last_row, one_row=one_row)
+            for site in sites:
+                if site.call.index != call.index:
+                    continue
+                signal = site.at_rows(ladder.rows(call.index)) if one_row else site.signal
+                leaf = _scaled(signal, nodes)
+                leaves.append(leaf)
+                hidden = site.insert(ladder, leaf, prompt, one_row=one_row)
+                memory = None if call.memory is None else call.memory.index_select(0, prompt)
+                new = Streams(hidden=hidden, prompt=prompt, memory=memory)
+                streams = new if streams is None else streams.join(new)
+        assert streams is not None
+        logits = ladder.finish(streams)
+        values = self.objective(_wide(logits), streams.prompt)
+        shape = (len(sites), len(nodes), num_prompts)
+        gradients: list[Tensor] = []
+        if torch.is_grad_enabled():
+            gradients = [
+                _wide(g).reshape(len(nodes), num_prompts, *g.shape[1:])
+                for g in torch.autograd.grad(values.sum(), leaves)
+            ]
+        return _Climb(values=values.detach().reshape(shape), gradients=gradients)
+
+    def _last_row(self, sites: list[Site]) -> bool:
+        """Whether only the last row of the streams can differ from the clean pass."""
+        last = self.ladder.calls[0].num_positions - 1
+        return (
+            self.plan.last_row
+            and all(isinstance(site, NeuronSite) for site in sites)
+            and bool((self.ladder.batch.row == last).all())
+        )
+
+    def _one_row(self, index: int) -> bool:
+        """Whether a block's output is needed at the row of interest alone."""
+        top = len(self.ladder.calls) - 1
+        return index == top and self.plan.row_top and self.ladder.calls[top].num_positions > 1
+
+    def _step(self, index: int, streams: Streams, *, last_row: bool, one_row: bool) -> Streams:
+        streams = self.ladder.enter(index, streams)
+        if last_row:
+            return self.ladder.climb_last_row(index, streams)
+        if one_row:
+            return self.ladder.climb_to_row(index, streams)
+        return self.ladder.climb(index, streams)
+
+
+def _scaled(signal: Tensor, nodes: Sequence[float]) -> Tensor:
+    """Copies of a signal at every node, [node * batch, ...]: the leaves of a climb."""
+    scale = torch.tensor(nodes, dtype=signal.dtype, device=signal.device)
+    leaf = torch.einsum("n,b...->nb...", scale, signal).flatten(0, 1)
+    return leaf.detach().requires_grad_(torch.is_grad_enabled())
+
+
+def _wide(numbers: Tensor) -> Tensor:
+    """At least single precision, for sums of half-precision numbers."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _total(attribution: Tensor) -> Tensor:
+    return attribution.double().flatten(1).sum(1).to(attribution.dtype)
+
+
+def _like(mask: Tensor, other: Tensor) -> Tensor:
+    return mask.view(-1, *[1] * (other.dim() - 1))

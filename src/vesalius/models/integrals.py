@@ -1,0 +1,59 @@
+"""How the staircase is climbed, what it gives, and how much memory a copy takes."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vesalius.models.parts import BlockPart
+from vesalius.numerics.line_integral import TOLERANCE
+from vesalius.numerics.quadrature import Rule, gauss_legendre
+from vesalius.parallel.memory import DEFAULT_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaircaseOptions:
+    """How the integrals are taken.
+
+    ``rules`` are tried in turn on the prompts and sites whose gap exceeds ``tolerance`` times
+    |F(1) - F(0)|; one rule means no refinement. ``memory_bytes`` bounds what autograd keeps.
+    ``shortcuts=False`` re-runs whole blocks on every row: slower, for checking.
+    """
+
+    rules: tuple[Rule, ...]
+    tolerance: float = TOLERANCE
+    memory_bytes: int = DEFAULT_BYTES
+    shortcuts: bool = True
+
+
+NEURON_OPTIONS = StaircaseOptions(rules=tuple(gauss_legendre(n) for n in (5, 8, 16, 32)))
+ATTENTION_OPTIONS = StaircaseOptions(rules=tuple(gauss_legendre(n) for n in (8, 16, 32)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staircase:
+    """Integrated gradients of every site of a model, for a batch of prompts.
+
+    ``names`` [site] are qualified names of what was scaled; ``signal`` and ``attribution`` hold one
+    tensor per site, [batch, neuron] or [batch, head, query, key]; ``end_value`` [batch] is F(1),
+    ``start_value`` [site, batch] is F(0), ``gap`` [site, batch] is
+    |sum of attributions - (F(1) - F(0))| and ``num_nodes`` [site, batch] the nodes it took.
+    """
+
+    names: tuple[str, ...]
+    signal: tuple[Tensor, ...]
+    attribution: tuple[Tensor, ...]
+    end_value: Float[Tensor, " batch"]
+    start_value: Float[Tensor, "site batch"]
+    gap: Float[Tensor, "site batch"]
+    num_nodes: Int[Tensor, "site batch"]
+
+
+def saved_bytes(part: BlockPart, *, num_positions: int, d_model: int, bytes_each: int) -> int:
+    """Bytes that autograd keeps of one stream in one block: an upper estimate, no shapes.
+
+    Source: counted with saved-tensor hooks on all families; see the test of this function.
+    """
+    heads = sum(attention.num_heads for attention in part.attentions)
+    per_row = 14 * d_model + 5 * part.feed_forward.num_inputs + 3 * heads * num_positions
+    return num_positions * per_row * bytes_each
