@@ -15,7 +15,7 @@ from vesalius.plots.style import CONTROL, INK, LOWERED, PLAIN, RAISED, new_axes,
 class Group:
     """One intervention: its name, the value after it, and those of its controls [control]."""
 
-    name: str
+    name: str  # of what was done, such as "doubled"
     after: float
     controls: Float[np.ndarray, " control"]
 
@@ -49,24 +49,27 @@ def intervention_bars(
         place = 1.1 + 1.6 * number
         _bar(ax, place, group.after, RAISED if group.after >= before else LOWERED)
         ticks.append(place)
-        names.append(group.name)
+        names.append(f"neurons\n{group.name}")
         if len(group.controls):
-            _bar(ax, place + 0.7, float(group.controls.mean()), CONTROL)
             low, high = float(group.controls.min()), float(group.controls.max())
+            _bar(ax, place + 0.7, float(group.controls.mean()), CONTROL, top=high)
             ax.vlines(place + 0.7, low, high, color=INK, linewidth=1)
             ticks.append(place + 0.7)
-            names.append("random")
+            names.append(f"random\n{group.name}")
     ax.axhline(before, color=PLAIN, linewidth=0.8, linestyle=":")
-    ax.set_xticks(ticks, names, fontsize=8.5)
-    ax.set(ylabel=unit, title=title, ylim=(0, None))
+    ax.set_xticks(ticks, names, fontsize=8)
+    ax.set(ylabel=unit, title=title)
+    ax.margins(y=0.12)
+    ax.set_ylim(bottom=0)
     return tidy(ax)
 
 
-def _bar(ax: Any, place: float, height: float, colour: str) -> None:
+def _bar(ax: Any, place: float, height: float, colour: str, *, top: float = 0.0) -> None:
+    """A bar with its value above it, or above ``top`` where something stands there."""
     ax.bar(place, height, width=0.6, color=colour)
     ax.annotate(
         f"{height:.2f}" if height >= 0.005 else f"{height:.1e}",
-        (place, height),
+        (place, max(height, top)),
         xytext=(0, 2),
         textcoords="offset points",
         ha="center",

@@ -1,9 +1,8 @@
 """The first thing to see: three facts, the neurons that hold them, and what turning them does."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import final
 
@@ -26,21 +25,20 @@ from vesalius.plots.style import figure_bytes
 
 MARKER = "facts.html"
 NUM_FACTS = 3
-# Facts that readers know, one relation after the other; the first three that the model answers
-# rightly are shown, each of another relation.
-CANDIDATES = (
-    Fact(relation="P36", subject="France", answer="Paris"),
-    Fact(relation="P36", subject="Japan", answer="Tokyo"),
-    Fact(relation="P36", subject="Italy", answer="Rome"),
-    Fact(relation="P37", subject="Brazil", answer="Portuguese"),
-    Fact(relation="P37", subject="Austria", answer="German"),
-    Fact(relation="P37", subject="Mexico", answer="Spanish"),
-    Fact(relation="P30", subject="Kenya", answer="Africa"),
-    Fact(relation="P30", subject="Peru", answer="Americas"),
-    Fact(relation="P30", subject="Alps", answer="Europe"),
-    Fact(relation="P176", subject="iPhone", answer="Apple"),
-    Fact(relation="P103", subject="Victor Hugo", answer="French"),
-    Fact(relation="P19", subject="Mozart", answer="Salzburg"),
+# Facts that readers know, of several relations.
+CANDIDATES = tuple(
+    Fact(relation=relation, subject=subject, answer=answer)
+    for relation, pairs in {
+        "P36": ("France Paris", "Japan Tokyo", "Italy Rome", "Byzantine Empire Constantinople"),
+        "P37": ("Brazil Portuguese", "Austria German", "Mexico Spanish", "Fiji English"),
+        "P140": ("Augustine of Hippo Christianity", "C. S. Lewis Christianity"),
+        "P176": ("iPhone Apple",),
+        "P103": ("Victor Hugo French",),
+        "P495": ("tofu Japan",),
+        "P30": ("Kenya Africa", "San Marino Europe"),
+        "P27": ("Farley Mowat Canada",),
+    }.items()
+    for subject, answer in (pair.rsplit(" ", 1) for pair in pairs)
 )
 
 
@@ -58,9 +56,13 @@ class Story:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demo found, and the files it wrote: the page first, then a picture per fact."""
+    """What the demo found, and the files it wrote: the page first, then a picture per fact.
+
+    ``changes`` holds the relative change under suppression of every fact that the model knew.
+    """
 
     stories: tuple[Story, ...]
+    changes: dict[str, float]
     files: tuple[Path, ...]
 
 
@@ -74,11 +76,14 @@ def run_demo(
 ) -> Demo:
     """Locate, suppress and amplify the neurons of three facts of different relations.
 
+    Of the candidates that the model answers rightly, the three relations' facts whose neurons move
+    the answer most when suppressed are shown; ``Demo.changes`` keeps the rest.
+
     Args:
         specimen: an opened masked or causal language model.
         out: a new folder for the page, the pictures and the saved results; a folder that the demo
             made before is replaced.
-        facts: candidates; the first three relations with a fact that the model knows are taken.
+        facts: candidates.
         force: whether to replace a folder that something else made.
         seed: of the random neurons.
 
@@ -87,13 +92,14 @@ def run_demo(
 
     Source: arXiv 2104.08696, figures 3 and 4. No shapes change hands.
     """
-    stories = tuple(islice(_known(specimen, facts, seed), NUM_FACTS))
-    if not stories:
+    known = _known(specimen, facts)
+    if not known:
         raise VesaliusError(
             given=f"{specimen.name}, which answers none of {len(facts)} well-known facts rightly",
             expected="a model that knows at least one of them",
             fix="ask it for facts of yours: vesalius neurons locate --prompt ... --answer ...",
         )
+    stories = tuple(_story(specimen, fact, location, seed) for fact, location in _shown(known))
     out = Path(out)
     made_before = (out / MARKER).is_file()
     with new_folder(out, force=force or made_before, marker=MARKER) as folder:
@@ -108,29 +114,53 @@ def run_demo(
             story.location.save(folder / stem / "location")
             story.suppressed.save(folder / stem / "suppressed")
             story.amplified.save(folder / stem / "amplified")
-    return Demo(stories=stories, files=tuple(out / name for name in names))
+    return Demo(
+        stories=stories,
+        changes={f"{k.fact.subject}, {k.fact.answer}": k.change for k in known},
+        files=tuple(out / name for name in names),
+    )
 
 
-def _known(specimen: Specimen, facts: Sequence[Fact], seed: int) -> Iterator[Story]:
-    """A story for the first fact of each relation that the model answers rightly."""
-    told: set[str] = set()
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """A fact that the model knows, and how far suppressing its neurons moves the answer."""
+
+    fact: Fact
+    location: Location
+    change: float
+
+
+def _known(specimen: Specimen, facts: Sequence[Fact]) -> list[_Known]:
+    known: list[_Known] = []
     for fact in facts:
-        if fact.relation in told:
-            continue
         try:
             location = _located(specimen, fact)
         except VesaliusError:
-            continue  # the answer is not one token of this model, or it wants the gap at the end
+            continue  # the answer is not one token of this model
         if location.guesses[0].token != fact.answer or not location.neurons:
             continue
-        told.add(fact.relation)
-        prompts, neurons = location.prompts, location.neurons
-        yield Story(
-            fact=fact,
-            location=location,
-            suppressed=suppress(specimen, prompts, fact.answer, neurons, seed=seed),
-            amplified=amplify(specimen, prompts, fact.answer, neurons, seed=seed),
-        )
+        moved = suppress(specimen, location.prompts, fact.answer, location.neurons, num_controls=0)
+        known.append(_Known(fact=fact, location=location, change=moved.change))
+    return known
+
+
+def _shown(known: Sequence[_Known]) -> list[tuple[Fact, Location]]:
+    """The fact that moves most of each relation; of these the three that move most."""
+    best: dict[str, _Known] = {}
+    for each in sorted(known, key=lambda k: k.change):
+        best.setdefault(each.fact.relation, each)
+    return [(each.fact, each.location) for each in list(best.values())[:NUM_FACTS]]
+
+
+def _story(specimen: Specimen, fact: Fact, location: Location, seed: int) -> Story:
+    prompts, neurons = location.prompts, location.neurons
+    return Story(
+        fact=fact,
+        location=location,
+        suppressed=suppress(specimen, prompts, fact.answer, neurons, seed=seed),
+        amplified=amplify(specimen, prompts, fact.answer, neurons, seed=seed),
+    )
 
 
 def _located(specimen: Specimen, fact: Fact) -> Location:

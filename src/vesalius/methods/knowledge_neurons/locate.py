@@ -148,20 +148,20 @@ def _warnings(found: Staircase, config: LocateConfig) -> list[str]:
 
 def _verdict(refined: Refined, coarse: Sequence[frozenset[Neuron]], config: LocateConfig) -> str:
     """One plain sentence on whether the fact has a stable set."""
-    num_prompts = len(coarse)
     if not any(coarse):
         return "No neuron raises this answer: there is nothing to locate."
-    if num_prompts == 1:
+    size = len(refined.neurons)
+    neurons = "1 neuron" if size == 1 else f"{size} neurons"
+    if len(coarse) == 1:
         return (
-            f"{len(refined.neurons)} neurons, found from a single prompt: paraphrases would show "
-            "whether they belong to the fact or to the wording."
+            f"{neurons}, found from a single prompt: paraphrases would show whether the fact or "
+            "its wording is at work."
         )
-    if not refined.neurons:
+    share = f"at least {refined.share:.0%} of {len(coarse)} paraphrases"
+    if not size:
         return "This fact has no stable set: no neuron stands out in enough of its paraphrases."
-    share = f"{refined.share:.0%} of {num_prompts} paraphrases"
-    if not refined.found:
-        return (
-            f"{len(refined.neurons)} neurons agree on {share}, outside the wanted "
-            f"{config.min_neurons} to {config.max_neurons}: the fact has no clear-cut set."
-        )
-    return f"{len(refined.neurons)} neurons stand out in at least {share}."
+    if size > config.max_neurons and not refined.found:
+        return f"{neurons} stand out in {share}: the fact is spread out, not held by a few."
+    if size < config.min_neurons and not refined.found:
+        return f"Only {neurons} stands out in {share}."
+    return f"{neurons} stand{'s' if size == 1 else ''} out in {share}."

@@ -60,11 +60,11 @@ def plot_story(location: Location, interventions: Sequence[Intervention]) -> Any
     from matplotlib.figure import Figure
 
     num_layers = location.scores.shape[1]
-    figure = Figure(figsize=(12, max(3.2, 1.6 + 0.3 * num_layers)), layout="constrained")
+    figure = Figure(figsize=(12, max(3.6, 1.6 + 0.3 * num_layers)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[2, 1])
     plot_interventions(interventions, ax=right)
     return plot_location(location, ax=left)
 
 
 def _name(factor: float) -> str:
-    return {0.0: "suppressed", 2.0: "doubled"}.get(factor, f"x {factor:g}")
+    return {0.0: "suppressed", 2.0: "doubled"}.get(factor, f"× {factor:g}")

@@ -45,8 +45,18 @@ def coarse_set(
         scores: attributions, shape [layer, neuron].
         threshold: share of the maximum; nothing is kept when no score is positive.
 
+    Raises:
+        VesaliusError: a threshold outside (0, 1], or scores that are not finite.
+
     Source: arXiv 2104.08696, section 3.3 (t = 0.2).
     """
+    check_share("threshold", threshold)
+    if not np.isfinite(scores).all():
+        raise VesaliusError(
+            given="scores with NaN or infinity in them",
+            expected="finite attributions",
+            fix="locate again, with dtype='float32' if it was a half-precision type",
+        )
     highest = float(scores.max())
     if highest <= 0:
         return frozenset()
@@ -66,8 +76,12 @@ def refine(
     >>> refine(sets, share=0.7).neurons
     ((0, 1),)
 
+    Raises:
+        VesaliusError: a share outside (0, 1].
+
     Source: arXiv 2104.08696, section 3.3; the floor of 3 prompts is in the authors' code.
     """
+    check_share("share", share)
     counts = Counter(neuron for found in coarse_sets for neuron in found)
     # 0.7 * 10 is 7.000000000000001 in binary: the share is meant exactly
     needed = max(math.ceil(round(share * len(coarse_sets), 9)), min(min_prompts, len(coarse_sets)))
@@ -122,6 +136,20 @@ def search_share(
     return share, tuple(
         Refined(neurons=r.neurons, counts=r.counts, share=share, found=found) for r in refined
     )
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse a share that is none; no shapes.
+
+    Raises:
+        VesaliusError: a value outside (0, 1].
+
+    Source: this project.
+    """
+    if not 0 < value <= 1:
+        raise VesaliusError(
+            given=f"{name}={value}", expected="a share above 0 and up to 1", fix="try 0.7"
+        )
 
 
 def _mean_size(
