@@ -38,7 +38,7 @@ def plot_interventions(interventions: Sequence[Intervention], *, ax: Any = None)
     first = interventions[0]
     groups = [
         Group(
-            name=_name(each.factor),
+            name=f"× {each.factor:g}",
             after=float(each.prob_after.mean()),
             controls=np.asarray(each.control_after.mean(axis=1)),
         )
@@ -64,7 +64,3 @@ def plot_story(location: Location, interventions: Sequence[Intervention]) -> Any
     left, right = figure.subplots(1, 2, width_ratios=[2, 1])
     plot_interventions(interventions, ax=right)
     return plot_location(location, ax=left)
-
-
-def _name(factor: float) -> str:
-    return {0.0: "suppressed", 2.0: "doubled"}.get(factor, f"× {factor:g}")

@@ -7,6 +7,7 @@ from vesalius.core.html import Html, element, page, picture, table
 from vesalius.core.paths import write_file
 from vesalius.methods.knowledge_neurons.plot import plot_location, plot_story
 from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
+from vesalius.models.encoding import MASK
 from vesalius.plots.style import figure_bytes
 
 Story = tuple[Location, Sequence[Intervention]]
@@ -57,7 +58,7 @@ def _section(
         _guess_table(location, interventions),
     ]
     body += [element("p", f"Note: {warning}.") for warning in location.card.warnings]
-    return f"{location.prompts[0].replace('[MASK]', '…')} {location.answer}", body
+    return location.prompts[0].replace(MASK, location.answer), body
 
 
 def _guess_table(location: Location, interventions: Sequence[Intervention]) -> Html:
