@@ -218,39 +218,6 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, bert_folder: Path, tmp_pa
     assert small["bytes"] < row["bytes"]
 
 
-def test_the_forecast_is_what_the_engine_does(
-    run: Run, bert_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Streams through blocks, counted where the blocks run."""
-    from vesalius.cli import stories
-
-    passed: list[int] = []
-    known = stories.locate
-
-    def counted(specimen, *args, **options):
-        _ = specimen.plan
-        hooks = [
-            part.module.register_forward_hook(lambda _m, _i, out: passed.append(_size(out)))
-            for part in specimen.parts.blocks
-        ]
-        found = known(specimen, *args, **options)
-        for hook in hooks:
-            hook.remove()
-        return found
-
-    monkeypatch.setattr(stories, "locate", counted)
-    words = ("neurons", "locate", "--model", bert_folder, *ASKED, "--nodes", 32)  # no refinement
-    (row,) = run(*words, "--dry-run", "--json").json()["forecast"]
-    run(*words)
-    num_streams = row["streams"] + 2 * 3  # and F(0) of both layers
-    # the block in which a stream is born is finished by its row alone, without a call of the block
-    assert sum(passed) <= row["forward_block_passes"] <= sum(passed) + num_streams
-
-
-def _size(output: object) -> int:
-    return int((output[0] if isinstance(output, tuple) else output).shape[0])
-
-
 def test_a_real_interruption_leaves_whole_results_alone(bert_folder: Path, tmp_path: Path):
     facts, out = tmp_path / "many.jsonl", tmp_path / "many"
     line = '{"relation": "P36", "subject": "France", "answer": "Paris"}\n'

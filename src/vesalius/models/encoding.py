@@ -61,11 +61,13 @@ def encode_texts(specimen: Specimen, texts: Sequence[str]) -> Batch:
         A batch of shape [prompt, position].
 
     Raises:
-        VesaliusError: empty text.
+        VesaliusError: no texts, or an empty one.
 
     Source: the tokenizers of the transformers library.
     """
     _need_tokenizer(specimen)
+    if not texts:
+        raise VesaliusError(given="no texts", expected="at least one", fix='pass ["A fine film."]')
     ids = [_ids(specimen, _not_empty(text)) for text in texts]
     inputs = _pad(specimen, ids, left=False)
     return Batch(inputs=inputs, row=torch.zeros(len(texts), dtype=torch.long)).to(specimen.device)

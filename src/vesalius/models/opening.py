@@ -51,7 +51,7 @@ def open(
             model=source, tokenizer=tokenizer, name=_live_name(source), task=task_of(source)
         )
     else:
-        specimen = _load(str(source), task, _dtype(dtype), torch.device(device), revision)
+        specimen = _load(str(source), task, _dtype(dtype), _device(device), revision)
     if not is_finite(specimen.model):
         raise VesaliusError(
             given=f"{specimen.name}: weights with NaN or infinity in them",
@@ -76,11 +76,26 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise VesaliusError(
+            given=f"device={str(device)!r} ({str(error).splitlines()[0][:120]})",
+            expected="a device that torch finds on this machine",
+            fix="use cpu, or cuda where there is a GPU and a build of torch for it",
+        ) from error
+
+
 def _load(
     source: str, task: Task | None, dtype: torch.dtype, device: torch.device, revision: str
 ) -> Specimen:
     from vesalius.models import zoo
 
+    if not source.strip():
+        raise VesaliusError(
+            given=f"model {source!r}", expected="the name of a model", fix="use mini-bert"
+        )
     name = source if not Path(source).is_dir() else Path(source).resolve().name
     bundled = source in zoo.names() and not Path(source).is_dir()
     location = str(zoo.path(source)) if bundled else source
@@ -126,7 +141,7 @@ def _config(location: str, revision: str) -> Any:
     from transformers import AutoConfig
 
     if Path(location).is_dir():
-        raw = json.loads((Path(location) / "config.json").read_text(encoding="utf-8"))
+        raw = _raw_config(Path(location))
         if "auto_map" in raw and raw.get("model_type") not in _known_types():
             _refuse_remote_code(location)
     try:
@@ -135,6 +150,18 @@ def _config(location: str, revision: str) -> Any:
         if "trust_remote_code" in str(error):
             _refuse_remote_code(location)
         raise _unknown(location, error) from error
+
+
+def _raw_config(folder: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VesaliusError(
+            given=f"{folder.name}: a config.json that cannot be read ({error})",
+            expected="the JSON that save_pretrained writes",
+            fix="copy the folder again, or save the model there once more",
+        ) from error
+    return raw if isinstance(raw, dict) else {}
 
 
 def _known_types() -> set[str]:
@@ -174,6 +201,10 @@ def _head(config: Any, task: Task | None, name: str) -> Any:
         "classifier": hf.AutoModelForSequenceClassification,
         "image-classifier": hf.AutoModelForImageClassification,
     }
+    if task is not None and task not in by_task:
+        raise VesaliusError(
+            given=f"task={task!r}", expected=f"one of {', '.join(by_task)}", fix="leave it out"
+        )
     if task is not None:
         return by_task[task]
     saved = " ".join(getattr(config, "architectures", None) or [])
@@ -195,28 +226,54 @@ def _head(config: Any, task: Task | None, name: str) -> Any:
 
 
 def _weights(head: Any, location: str, dtype: torch.dtype, revision: str) -> nn.Module:
+    from safetensors import SafetensorError
+
     try:
-        return head.from_pretrained(
+        model, info = head.from_pretrained(
             location,
             dtype=dtype,
             revision=revision,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         if "safetensors" in str(error):
             _refuse_pickle("pytorch_model.bin")
         raise _unknown(location, error) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise VesaliusError(
+            given=f"{Path(location).name}: weights that cannot be read "
+            f"({str(error).strip().splitlines()[0][:120]})",
+            expected="complete safetensors files that fit config.json",
+            fix="copy or download the weights again",
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise VesaliusError(
+            given=f"{Path(location).name}: no weights for {len(missing)} tensors of "
+            f"{type(model).__name__}, such as {missing[0]}",
+            expected="a checkpoint that holds this head too, trained",
+            fix="open the checkpoint it was fine-tuned to, or name another head with task=...",
+        )
+    return model
 
 
 def _tokenizer(location: str, revision: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
+        loaded = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise VesaliusError(
-            given=f"{Path(location).name}: a model without a tokenizer ({type(error).__name__})",
-            expected="tokenizer files beside the weights",
-            fix="save them there with tokenizer.save_pretrained(folder)",
-        ) from error
+        raise _no_tokenizer(location, type(error).__name__) from error
+    # without files transformers makes one of special tokens alone, for which every word is [UNK]
+    if len(loaded) <= len(loaded.all_special_tokens):
+        raise _no_tokenizer(location, "no vocabulary")
+    return loaded
+
+
+def _no_tokenizer(location: str, reason: str) -> VesaliusError:
+    return VesaliusError(
+        given=f"{Path(location).name}: a model without a tokenizer ({reason})",
+        expected="tokenizer files beside the weights",
+        fix="save them there with tokenizer.save_pretrained(folder)",
+    )
