@@ -1,13 +1,10 @@
-"""Every public function and every command, fed what it cannot take: one clear message each."""
+"""Every public function, fed what it cannot take: one clear message each."""
 
-import errno
 import inspect
 import json
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -18,94 +15,22 @@ from torch import nn
 
 import vesalius
 from bad_input import bad_models
-from cli import tiny
+from bad_input.lab import PROMPT, Lab
 from vesalius.core import cite, paths, result
 from vesalius.core.errors import VesaliusError
 from vesalius.data import corpus, facts, masking, select, tokenizer
 from vesalius.methods import knowledge_neurons as kn
 from vesalius.models import (
     PartsRule,
-    SlotEdit,
-    Specimen,
     answer_ids,
     check,
     encode_prompts,
     encode_texts,
     parts,
     register_parts,
-    slots_edited,
     zoo,
 )
 from vesalius.models import open as open_model
-
-PROMPT = "The capital of France is [MASK]."
-ASKED = ("--prompt", PROMPT, "--answer", "Paris")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lab:
-    """What the rows below work with."""
-
-    bert: Specimen
-    gpt: Specimen
-    bert_folder: Path
-    gpt_folder: Path
-    tmp: Path
-
-    def folder(self, name: str) -> Path:
-        return bad_models.make(name, self.tmp)
-
-    def file(self, name: str, text: str | bytes) -> Path:
-        path = self.tmp / name
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    def located(self) -> kn.Location:
-        return kn.locate(self.bert, PROMPT, "Paris")
-
-    def turned(self) -> kn.Intervention:
-        return kn.suppress(self.bert, PROMPT, "Paris", [(0, 1)], num_controls=1)
-
-    def edit(self, layer: int, neurons: list[int], shape: tuple[int, ...], fill: float = 0) -> None:
-        values = torch.full(shape, fill)
-        edit = SlotEdit(neurons=torch.tensor(neurons), values=values)
-        with slots_edited(self.bert, {layer: edit}):
-            raise AssertionError("a wrong edit was let in")
-
-    def quantised(self) -> None:
-        model = tiny.masked_lm()
-        layer = model.bert.encoder.layer[0].output.dense
-        layer.weight = nn.Parameter(layer.weight.data.to(torch.int8), requires_grad=False)
-        edit = SlotEdit(neurons=torch.tensor([0]), values=torch.zeros(1, 16))
-        with slots_edited(replace(self.bert, model=model), {0: edit}):
-            raise AssertionError("quantised weights were edited")
-
-    def no_mask_token(self) -> Specimen:
-        words = tiny.tokenizer()
-        words.mask_token = None
-        return replace(self.bert, tokenizer=words)
-
-
-@pytest.fixture(scope="session")
-def specimens(bert_folder: Path, gpt_folder: Path) -> tuple[Specimen, Specimen]:
-    return open_model(bert_folder), open_model(gpt_folder)
-
-
-@pytest.fixture
-def lab(
-    tmp_path: Path,
-    bert_folder: Path,
-    gpt_folder: Path,
-    specimens: tuple[Specimen, Specimen],
-    as_users_call_it: None,
-) -> Lab:
-    return Lab(
-        bert=specimens[0],
-        gpt=specimens[1],
-        bert_folder=bert_folder,
-        gpt_folder=gpt_folder,
-        tmp=tmp_path,
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -239,76 +164,6 @@ ROWS: list[tuple[str, Call, str, str]] = [
         x.tmp, facts=facts.load_facts()[:1]), "{tmp}", "--data"),
 ]  # fmt: skip
 
-# (what is wrong; the words of the command; exit code; parts of the message)
-COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
-    ("unknown model", ["check", "no-such/model"], 1, ("no-such/model", "spelling")),
-    ("no weights", ["check", "{no_weights}"], 1, ("without weights", "save_pretrained")),
-    ("pickle", ["check", "{only_a_pickle}"], 1, ("pickle", "save_pretrained")),
-    ("no head", ["check", "{no_head}"], 1, ("without a head",)),
-    ("experts", ["check", "{experts}"], 1, ("mixture-of-experts", "dense model")),
-    ("own code", ["check", "{own_code}"], 1, ("own Python code", "live model")),
-    ("NaN", ["check", "{not_a_number}"], 1, ("NaN", "another checkpoint")),
-    ("dtype", ["check", "{bert}", "--dtype", "int3"], 1, ("int3", "float32")),
-    ("device", ["check", "{bert}", "--device", "abacus"], 1, ("abacus", "cpu")),
-    ("demo: nothing known", ["demo", "--model", "{gpt}", "--out", "{tmp}/d"], 1, ("answers none",)),
-    ("demo: out exists", ["demo", "--model", "{bert}", "--out", "{tmp}"], 1, ("exists", "--force")),
-    ("cite: unknown", ["cite", "phrenology"], 1, ("phrenology",)),
-    ("cite: no result", ["cite", "{tmp}"], 1, ("result.json",)),
-    ("zoo: unknown", ["zoo", "train", "maxi-bert", "--data", "{tmp}", "--out", "{tmp}/o"], 1,
-     ("maxi-bert", "mini-bert")),
-    ("zoo: no data", ["zoo", "train", "mini-bert", "--data", "{tmp}", "--out", "{tmp}/o"], 1,
-     ("facts/*.parquet",)),
-    ("zoo: no data named", ["zoo", "train", "mini-bert"], 2, ("--data",)),
-    *[
-        (f"{verb}: {name}", ["neurons", verb, "--model", "{bert}", *words], code, parts)
-        for verb in ("locate", "suppress", "amplify")
-        for name, words, code, parts in [
-            ("no question", [], 2, ("no question", "--prompt")),
-            ("two questions", [*ASKED, "--relation", "P36"], 2, ("--prompt and --relation",)),
-            ("no answer", ["--prompt", PROMPT], 2, ("--prompt without --answer",)),
-            ("subject with prompt", [*ASKED, "--subject", "France"], 2, ("--subject",)),
-            ("no subject", ["--relation", "P36"], 2, ("without --subject",)),
-            ("facts and answer", ["--facts", "f.tsv", "--answer", "Paris"], 2, ("--answer",)),
-            ("facts and plot", ["--facts", "f.tsv", "--plot", "p.png"], 2, ("--plot",)),
-            ("picture", [*ASKED, "--plot", "p.gif"], 2, ("p.gif", ".png")),
-            ("unknown relation", ["--relation", "P0", "--subject", "a"], 1, ("P0", "P36")),
-            ("unknown subject", ["--relation", "P36", "--subject", "Frnce"], 1, ("France",)),
-            ("no file", ["--facts", "{tmp}/no.tsv"], 1, ("no.tsv", "spelling")),
-            ("empty text", ["--prompt", " ", "--answer", "Paris"], 1, ("empty text",)),
-            ("no mask", ["--prompt", "Paris", "--answer", "Paris"], 1, ("0 masks",)),
-            ("two masks", ["--prompt", "[MASK] [MASK]", "--answer", "Paris"], 1, ("2 masks",)),
-            ("answer", ["--prompt", PROMPT, "--answer", "Parisian"], 1, ("Parisian", "one-token")),
-            ("share", [*ASKED, "--share", "2"], 1, ("share=2",)),
-            ("threshold", [*ASKED, "--threshold", "0"], 1, ("coarse_threshold=0",)),
-            ("rule", [*ASKED, "--rule", "simpson"], 1, ("simpson", "gauss_legendre")),
-            ("nodes", [*ASKED, "--nodes", "0"], 1, ("num_nodes=0",)),
-            ("memory", [*ASKED, "--memory", "much"], 1, ("much", "2GiB")),
-            ("target", [*ASKED, "--target", "fame"], 1, ("fame", "probability")),
-            ("foil", [*ASKED, "--foil", "Rome"], 1, ("with a foil",)),
-            ("out exists", [*ASKED, "--out", "{tmp}"], 1, ("exists", "--force")),
-            ("page exists", [*ASKED, "--html", "{tmp}/mine.txt"], 1, ("exists", "--force")),
-            ("not ours", [*ASKED, "--out", "{tmp}", "--force"], 1, ("result.json",)),
-        ]
-    ],
-    *[
-        (f"suppress: {name}", ["neurons", "suppress", "--model", "{bert}", *words], code, parts)
-        for name, words, code, parts in [
-            ("neurons", [*ASKED, "--neurons", "3-4"], 2, ("3-4", "3:117")),
-            ("neuron range", [*ASKED, "--neurons", "0:24"], 1, ("neuron 24",)),
-            ("two sources", [*ASKED, "--neurons", "0:1", "--location", "f"], 2, ("--location",)),
-            ("asked twice", [*ASKED, "--location", "f"], 2, ("--location and a question",)),
-            ("page", [*ASKED, "--neurons", "0:1", "--html", "h"], 2, ("--neurons with --html",)),
-            ("location", ["--location", "{tmp}"], 1, ("result.json",)),
-            ("factor", [*ASKED, "--factor", "3"], 2, ("--factor 3", "--factor 0")),
-            ("factor NaN", [*ASKED, "--factor", "nan"], 2, ("--factor nan",)),
-            ("controls", [*ASKED, "--controls", "-1"], 2, ("--controls -1",)),
-        ]
-    ],
-    ("amplify: factor", ["neurons", "amplify", *ASKED, "--factor", "0.5"], 2, ("--factor 2",)),
-    ("words after the gap", ["neurons", "locate", "--model", "{gpt}", "--prompt", "[MASK] is.",
-     "--answer", "Paris"], 1, ("words after the gap", "at the end")),
-]  # fmt: skip
-
 
 @pytest.mark.parametrize(
     ("call", "given", "fix"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
@@ -320,50 +175,6 @@ def test_a_function_answers_with_one_clear_message(lab: Lab, call: Call, given: 
     assert given.format(tmp=lab.tmp) in error.given
     assert fix in error.fix
     assert all((error.given, error.expected, error.fix))
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "parts"), [row[1:] for row in COMMANDS], ids=[row[0] for row in COMMANDS]
-)
-def test_a_command_answers_on_stderr(
-    lab: Lab, run: tiny.Run, words: list[str], code: int, parts: tuple[str, ...]
-):
-    lab.file("mine.txt", "mine")
-    places = {"tmp": lab.tmp, "bert": lab.bert_folder, "gpt": lab.gpt_folder}
-    for name in bad_models.FOLDERS.keys() & set(re.findall(r"{(\w+)}", " ".join(words))):
-        places[name] = lab.folder(name)
-    before = sorted(lab.tmp.rglob("*"))
-    ran = run(*(word.format(**places) for word in words))
-    assert (ran.code, ran.out) == (code, "")
-    for part in parts:
-        assert part in ran.err
-    assert "Traceback" not in ran.err
-    assert "a fault of ours" not in ran.err
-    assert len(ran.err.splitlines()) <= 8
-    assert sorted(lab.tmp.rglob("*")) == before  # nothing half-written
-
-
-def test_debug_shows_where_a_mistake_was_found(run: tiny.Run, bert_folder: Path):
-    with pytest.raises(VesaliusError):
-        run("neurons", "locate", "--model", bert_folder, *ASKED, "--share", 2, "--debug")
-
-
-@pytest.mark.parametrize("flag", ["--out", "--html", "--plot"])
-def test_a_full_disk_leaves_nothing_behind(
-    lab: Lab, run: tiny.Run, monkeypatch: pytest.MonkeyPatch, flag: str
-):
-    def full(self: Path, *_: object, **__: object) -> int:
-        self.touch()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    before = sorted(lab.tmp.rglob("*"))
-    monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(Path, "write_text", full)
-    ran = run("neurons", "locate", "--model", lab.bert_folder, *ASKED, flag, lab.tmp / "out.png")
-    assert (ran.code, ran.out) == (1, "")
-    assert "No space left" in ran.err
-    assert "free some space" in ran.err
-    assert sorted(lab.tmp.rglob("*")) == before
 
 
 def test_a_registered_rule_finds_the_parts_of_an_unknown_architecture():

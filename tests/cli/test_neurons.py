@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,14 +209,43 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, bert_folder: Path, tmp_pa
     assert run(*words).code == 0
     (row,) = run(*words, "--controls", 4, "--json").json()["forecast"]
     assert not out.exists()
-    # 3 prompts, 2 layers, 5 nodes: layer 0 passes 2 blocks, layer 1 one
+    # 3 prompts, 2 layers, 5 nodes: only the streams of layer 0 have a block above them
     assert (row["prompts"], row["layers"], row["streams"]) == (3, 2, 30)
-    assert row["backward_block_passes"] == 5 * 3 * 3
-    clean, at_zero, turned = 2 * 2 * 3, 3 * 3, (2 + 4) * 2 * 3
-    assert row["forward_block_passes"] == 5 * 3 * 3 + clean + at_zero + turned
+    assert row["backward_block_passes"] == 5 * 3
+    clean, at_zero, turned = 2 * 2 * 3, 3, (2 + 4) * 2 * 3
+    assert row["forward_block_passes"] == 5 * 3 + clean + at_zero + turned
     (small,) = run(*words, "--memory", "1KiB", "--json").json()["forecast"]
     assert small["runs"] > row["runs"] == 1
     assert small["bytes"] < row["bytes"]
+
+
+def test_the_forecast_is_what_the_engine_does(
+    run: Run, bert_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Streams through blocks, counted where the blocks are called."""
+    from vesalius.cli import stories
+
+    passed: list[int] = []
+    known = stories.locate
+
+    def count(_module: object, _inputs: object, output: object) -> None:
+        passed.append(len(output[0] if isinstance(output, tuple) else output))
+
+    def counted(specimen: Any, *args: Any, **options: Any) -> Location:
+        _ = specimen.plan
+        hooks = [part.module.register_forward_hook(count) for part in specimen.parts.blocks]
+        found = known(specimen, *args, **options)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    monkeypatch.setattr(stories, "locate", counted)
+    words = ("neurons", "locate", "--model", bert_folder, *ASKED, "--nodes", 32)  # no refinement
+    (row,) = run(*words, "--dry-run", "--json").json()["forecast"]
+    assert run(*words).code == 0
+    # at the top the model runs once more with its blocks passed over: their hooks fire, no more
+    passed_over = row["layers"] * (row["streams"] + row["layers"] * row["prompts"])
+    assert sum(passed) == row["forward_block_passes"] + passed_over
 
 
 def test_a_real_interruption_leaves_whole_results_alone(bert_folder: Path, tmp_path: Path):

@@ -52,7 +52,9 @@ def _forecast(
     nodes, num_layers, num_prompts = rules[0].nodes, specimen.num_layers, batch.num_prompts
     num_streams = len(nodes) * num_prompts * located
     num_at_zero = num_prompts * (located and 0.0 not in nodes)
-    stairs = num_layers * (num_layers + 1) // 2  # the streams of layer l pass l and all above
+    # the streams of a layer pass every block above, and their own where it cannot be split
+    unsplit = sum(part.name not in specimen.plan.splits for part in specimen.plan.calls)
+    stairs = num_layers * (num_layers - 1) // 2 + unsplit
     num_clean = num_layers * num_prompts * (2 * located + turned)  # the walk, and the guesses
     forward = stairs * (num_streams + num_at_zero) + num_clean
     backward = stairs * num_streams

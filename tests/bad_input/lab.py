@@ -1,0 +1,82 @@
+"""What the rows of the tables work with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bad_input import bad_models
+from cli import tiny
+from vesalius.methods import knowledge_neurons as kn
+from vesalius.models import SlotEdit, Specimen, slots_edited
+from vesalius.models import open as open_model
+
+PROMPT = "The capital of France is [MASK]."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """What the rows below work with."""
+
+    bert: Specimen
+    gpt: Specimen
+    bert_folder: Path
+    gpt_folder: Path
+    tmp: Path
+
+    def folder(self, name: str) -> Path:
+        return bad_models.make(name, self.tmp)
+
+    def file(self, name: str, text: str | bytes) -> Path:
+        path = self.tmp / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def located(self) -> kn.Location:
+        return kn.locate(self.bert, PROMPT, "Paris")
+
+    def turned(self) -> kn.Intervention:
+        return kn.suppress(self.bert, PROMPT, "Paris", [(0, 1)], num_controls=1)
+
+    def edit(self, layer: int, neurons: list[int], shape: tuple[int, ...], fill: float = 0) -> None:
+        values = torch.full(shape, fill)
+        edit = SlotEdit(neurons=torch.tensor(neurons), values=values)
+        with slots_edited(self.bert, {layer: edit}):
+            raise AssertionError("a wrong edit was let in")
+
+    def quantised(self) -> None:
+        model = tiny.masked_lm()
+        layer = model.bert.encoder.layer[0].output.dense
+        layer.weight = nn.Parameter(layer.weight.data.to(torch.int8), requires_grad=False)
+        edit = SlotEdit(neurons=torch.tensor([0]), values=torch.zeros(1, 16))
+        with slots_edited(replace(self.bert, model=model), {0: edit}):
+            raise AssertionError("quantised weights were edited")
+
+    def no_mask_token(self) -> Specimen:
+        words = tiny.tokenizer()
+        words.mask_token = None
+        return replace(self.bert, tokenizer=words)
+
+
+@pytest.fixture(scope="session")
+def specimens(bert_folder: Path, gpt_folder: Path) -> tuple[Specimen, Specimen]:
+    return open_model(bert_folder), open_model(gpt_folder)
+
+
+@pytest.fixture
+def lab(
+    tmp_path: Path,
+    bert_folder: Path,
+    gpt_folder: Path,
+    specimens: tuple[Specimen, Specimen],
+    as_users_call_it: None,
+) -> Lab:
+    return Lab(
+        bert=specimens[0],
+        gpt=specimens[1],
+        bert_folder=bert_folder,
+        gpt_folder=gpt_folder,
+        tmp=tmp_path,
+    )
