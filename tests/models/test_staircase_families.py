@@ -180,5 +180,14 @@ def test_half_precision_runs_and_stays_near() -> None:
         assert (x - y).abs().sum() < 0.2 * x.abs().sum()  # bf16 keeps 8 bits
 
 
+def test_half_precision_is_not_refined_on_its_own_rounding() -> None:
+    specimen = specimen_of("bert", torch.bfloat16)
+    batch = specimen.probe()
+    found = attribute_neurons(specimen, batch, objective=objective_of(batch))
+    wide = specimen_of("bert")
+    same = attribute_neurons(wide, batch, objective=objective_of(batch))
+    assert found.num_nodes.sum() <= same.num_nodes.sum()
+
+
 def _neurons(specimen: Specimen, batch: Batch) -> Staircase:
     return attribute_neurons(specimen, batch, objective=objective_of(batch), options=FAST)

@@ -77,7 +77,7 @@ class AbstractQuestionFlags(AbstractModelFlags):
     ] = "probability"
     foil: Annotated[str, Option(help="The other word of a logit-difference.")] = ""
     nodes: Annotated[int, Option(help="Quadrature nodes to start with.")] = 5
-    rule: Annotated[str, Option(help="Quadrature rule.")] = "gauss_legendre"
+    rule: Annotated[str, Option(help="Quadrature rule.")] = "gauss_radau"
     threshold: Annotated[
         float, Option(help="Share of a prompt's highest score that a neuron must reach.")
     ] = 0.2

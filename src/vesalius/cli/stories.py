@@ -78,11 +78,7 @@ class Teller:
 
     def _locate(self, question: Question) -> Location:
         return locate(
-            self.specimen,
-            question.prompts,
-            question.answer,
-            foil=self.flags.foil or None,
-            config=config_of(self.flags),
+            self.specimen, question.prompts, question.answer, config=config_of(self.flags)
         )
 
     def _neurons(self, location: Location | None) -> tuple[tuple[int, int], ...]:
@@ -116,7 +112,6 @@ class Teller:
             and found.card.model_fingerprint == self.specimen.fingerprint
             and found.card.seed == seed
             and all(found.card.config.get(name) == value for name, value in config.items())
-            and found.card.config.get("foil", self.flags.foil or None) == (self.flags.foil or None)
         )
 
 
@@ -128,6 +123,7 @@ def config_of(flags: AbstractQuestionFlags) -> LocateConfig:
     """
     return LocateConfig(
         target=cast("TargetKind", flags.target),
+        foil=flags.foil or None,
         rule=flags.rule,
         num_nodes=flags.nodes,
         coarse_threshold=flags.threshold,

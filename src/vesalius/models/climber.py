@@ -41,8 +41,8 @@ class Climber:
         zero_first = 0.0 in self.options.rules[0].nodes
         start_value = torch.empty(0) if zero_first else self._at_zero(sites)
         attribution: list[Tensor] = []
-        num_nodes = torch.zeros((len(sites), len(end_value)), dtype=torch.long)
-        gap = torch.zeros((len(sites), len(end_value)), dtype=end_value.dtype)
+        gap = torch.full((len(sites), len(end_value)), torch.inf).to(end_value)
+        num_nodes = torch.zeros_like(gap, dtype=torch.long)
         pending = list(range(len(sites)))
         for rule in self.options.rules:
             chosen = [sites[i] for i in pending]
@@ -52,15 +52,16 @@ class Climber:
                 if zero_first:
                     start_value = values[:, 0]
             for i, new in zip(pending, found, strict=True):
-                better = torch.ones_like(end_value, dtype=torch.bool)
-                change = end_value - start_value[i]
-                missing = (_total(new) - change).abs()
-                if num_nodes[i].any():
-                    better = missing < gap[i]
+                missing = (_total(new) - (end_value - start_value[i])).abs()
+                better = missing < gap[i]
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
                 num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])
-            pending = [i for i in pending if not self._done(gap[i], end_value, start_value[i])]
+            pending = [
+                i
+                for i in pending
+                if not self._done(gap[i], end_value - start_value[i], attribution[i])
+            ]
             if not pending:
                 break
         return Staircase(
@@ -73,11 +74,13 @@ class Climber:
             num_nodes=num_nodes,
         )
 
-    def _done(self, gap: Tensor, end: Tensor, start: Tensor) -> bool:
+    def _done(self, gap: Tensor, change: Tensor, attribution: Tensor) -> bool:
+        """Whether a site's sums are complete for every prompt, up to the rounding of the sum."""
         noise = rounding_noise(self.ladder.calls[0].hidden.dtype)
+        sizes = _total(attribution.abs()).tolist()
         return all(
-            is_complete(g, change=e - s, tolerance=self.options.tolerance, noise=noise * abs(e))
-            for g, e, s in zip(gap.tolist(), end.tolist(), start.tolist(), strict=True)
+            is_complete(g, change=c, tolerance=self.options.tolerance, noise=noise * size)
+            for g, c, size in zip(gap.tolist(), change.tolist(), sizes, strict=True)
         )
 
     def _at_zero(self, sites: list[Site]) -> Tensor:

@@ -63,8 +63,17 @@ _RULES: dict[str, PartsRule] = {}
 def register_parts(model_type: str, rule: PartsRule) -> None:
     """Tell the parts finder about an architecture that it does not recognise.
 
+    Raises:
+        VesaliusError: an empty model type.
+
     Source: seam 1 of docs/architecture.md.
     """
+    if not model_type:
+        raise VesaliusError(
+            given="an empty model type",
+            expected="the model_type of the configuration",
+            fix="read it off model.config.model_type",
+        )
     _RULES[model_type] = rule
 
 
@@ -222,7 +231,15 @@ def _feed_forward(
     name: str, block: nn.Module, d_model: int, rule: PartsRule | None
 ) -> LinearMap | None:
     if rule is not None:
-        return as_linear_map(f"{name}.{rule.feed_forward}", block.get_submodule(rule.feed_forward))
+        found = dict(block.named_modules()).get(rule.feed_forward)
+        linear = None if found is None else as_linear_map(f"{name}.{rule.feed_forward}", found)
+        if linear is None:
+            raise VesaliusError(
+                given=f"feed_forward={rule.feed_forward!r} for {type(block).__name__}",
+                expected="the path of a linear layer inside the block",
+                fix=f"look at the modules of {name}",
+            )
+        return linear
     onto_model = [m for m in _linears_outside_attention(name, block) if m.num_outputs == d_model]
     return onto_model[-1] if onto_model else None
 

@@ -19,7 +19,7 @@ from vesalius.methods.knowledge_neurons import (
 )
 from vesalius.methods.knowledge_neurons.plot import plot_story
 from vesalius.methods.knowledge_neurons.report import write_report
-from vesalius.models.encoding import MASK
+from vesalius.models.encoding import MASK, answer_ids
 from vesalius.models.specimen import Specimen
 from vesalius.plots.style import figure_bytes
 
@@ -135,9 +135,10 @@ def _known(specimen: Specimen, facts: Sequence[Fact]) -> list[_Known]:
     known: list[_Known] = []
     for fact in facts:
         try:
-            location = _located(specimen, fact)
+            answer_ids(specimen, [fact.answer])
         except VesaliusError:
-            continue  # the answer is not one token of this model
+            continue  # not one token of this model
+        location = _located(specimen, fact)
         if location.guesses[0].token != fact.answer or not location.neurons:
             continue
         moved = suppress(specimen, location.prompts, fact.answer, location.neurons, num_controls=0)

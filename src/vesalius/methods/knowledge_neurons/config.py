@@ -15,13 +15,15 @@ from vesalius.parallel.memory import parse_bytes
 class LocateConfig:
     """How neurons are scored and chosen.
 
+    ``foil`` is the word that the target ``logit-difference`` tells the answer apart from.
     ``coarse_threshold`` is a share of a prompt's highest score (paper: 0.2). ``share`` is the part
     of the prompts that a neuron's coarse set must hold it in; None searches from ``start_share`` in
     steps of 0.05 until ``min_neurons`` to ``max_neurons`` are left (paper: 0.7, 2 to 5).
     """
 
     target: TargetKind = "probability"
-    rule: str = "gauss_legendre"
+    foil: str | None = None
+    rule: str = "gauss_radau"
     num_nodes: int = 5
     refine: bool = True
     tolerance: float = 1e-3

@@ -32,7 +32,6 @@ def locate(
     prompts: str | Sequence[str],
     answer: str,
     *,
-    foil: str | None = None,
     config: LocateConfig | None = None,
 ) -> Location:
     """Score every feed-forward neuron for a fact, and keep those that its paraphrases agree on.
@@ -41,7 +40,6 @@ def locate(
         specimen: the opened model.
         prompts: one cloze prompt or several paraphrases, with ``[MASK]`` where the answer belongs.
         answer: one token of the model's vocabulary.
-        foil: another one-token answer, for the target ``logit-difference``.
         config: target, quadrature and thresholds; the thresholds are the paper's.
 
     Returns:
@@ -57,7 +55,7 @@ def locate(
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     batch = encode_prompts(specimen, prompts)
     targets = answer_ids(specimen, [answer] * len(prompts))
-    foils = None if foil is None else answer_ids(specimen, [foil] * len(prompts))
+    foils = answer_ids(specimen, [config.foil] * len(prompts)) if config.foil else None
     objective = token_objective(targets, kind=config.target, foils=foils)
     found = attribute_neurons(specimen, batch, objective=objective, options=_options(config))
     guesses, prob = best_guesses(specimen, batch, prompts, targets)
