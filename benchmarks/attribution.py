@@ -105,8 +105,7 @@ def neuron_case(shape: Shape) -> Case:
         ours={
             "default": NEURON_OPTIONS,
             "legendre 5 only": StaircaseOptions(rules=(gauss_legendre(5),)),
-            "radau 5 only": StaircaseOptions(rules=(gauss_radau(5),)),
-            "legendre 16": StaircaseOptions(rules=(gauss_legendre(16),)),
+            "radau 16": StaircaseOptions(rules=(gauss_radau(16),)),
         },
         engine=attribute_neurons,
         rivals={
@@ -120,10 +119,9 @@ def neuron_case(shape: Shape) -> Case:
             ("default", "paper, padded"),
             ("default", "captum 50"),
             ("default", "captum 20"),
-            ("legendre 16", "captum 50"),
-            ("legendre 16", "captum 20"),
+            ("radau 16", "captum 50"),
+            ("radau 16", "captum 20"),
             ("legendre 5 only", "paper, unpadded"),
-            ("radau 5 only", "paper, unpadded"),
         ),
         in_double=("captum 50", "captum 20"),
     )
@@ -145,7 +143,6 @@ def attention_case(shape: Shape) -> Case:
         ours={
             "default": ATTENTION_OPTIONS,
             "legendre 8 only": StaircaseOptions(rules=(gauss_legendre(8),)),
-            "radau 8 only": StaircaseOptions(rules=(gauss_radau(8),)),
         },
         engine=attribute_attention,
         rivals={
@@ -158,7 +155,6 @@ def attention_case(shape: Shape) -> Case:
             ("default", "paper, padded"),
             ("default", explanation),
             ("legendre 8 only", "paper, unpadded"),
-            ("radau 8 only", "paper, unpadded"),
         ),
         in_double=(),
     )

@@ -97,7 +97,7 @@ def _wanted(report: dict[str, Any]) -> list[tuple[str, float, float]]:
 
     def captum_over_ours(points: int) -> float:
         theirs = neurons["double_errors"][f"captum {points}"]
-        mine = neurons["double_errors"]["legendre 16"]
+        mine = neurons["double_errors"]["radau 16"]
         return min(theirs[kind] / max(mine[kind], 1e-300) for kind in theirs)
 
     explanation = next(n for n in attention["operations"] if n.endswith("points"))
@@ -105,9 +105,9 @@ def _wanted(report: dict[str, Any]) -> list[tuple[str, float, float]]:
         ("neurons: times faster than paper, padded", 30, ratio(neurons, "paper, padded")),
         ("neurons: times faster than paper, unpadded", 4.5, ratio(neurons, "paper, unpadded")),
         ("neurons: 20 left points' error over ours", 100, left_over_ours(neurons)),
-        ("16 nodes: times faster than captum 50", 1, ratio(neurons, "captum 50", "legendre 16")),
+        ("16 nodes: times faster than captum 50", 1, ratio(neurons, "captum 50", "radau 16")),
         ("16 nodes: captum 50's float64 error over ours", 1, captum_over_ours(50)),
-        ("16 nodes: times faster than captum 20", 1, ratio(neurons, "captum 20", "legendre 16")),
+        ("16 nodes: times faster than captum 20", 1, ratio(neurons, "captum 20", "radau 16")),
         ("16 nodes: captum 20's float64 error over ours", 1, captum_over_ours(20)),
         ("attention: times faster than paper, unpadded", 3, ratio(attention, "paper, unpadded")),
         ("attention: times faster than paper, padded", 12, ratio(attention, "paper, padded")),

@@ -31,6 +31,7 @@ from vesalius.models import (
     zoo,
 )
 from vesalius.models import open as open_model
+from vesalius.models.specimen import Specimen
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,13 @@ def forget_rules() -> Any:
 
 Call = Callable[[Lab], object]
 L = vesalius.neurons.LocateConfig
+HOMEMADE = PartsRule(block_class="HomemadeBlock", feed_forward="down", attentions=("mixer",))
+
+
+def misled() -> Specimen:
+    register_parts("homemade", replace(HOMEMADE, feed_forward="nope"))
+    return bad_models.homemade()
+
 
 # (name: the public name it covers, and what is wrong; the call; parts of `given` and of `fix`)
 ROWS: list[tuple[str, Call, str, str]] = [
@@ -69,6 +77,8 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("Specimen: experts", lambda x: open_model(x.folder("experts")).parts, "mixture-of-", "dense"),
     ("Specimen: unknown parts", lambda _: bad_models.homemade().parts, "no Transformer block",
      "register_parts"),
+    ("register_parts: empty", lambda _: register_parts("", HOMEMADE), "empty model type", "config"),
+    ("Specimen: bad rule", lambda _: misled().parts, "feed_forward='nope'", "modules of blocks.0"),
     ("check: experts", lambda x: check(open_model(x.folder("experts"))), "mixture-of-exp", "dense"),
     ("check: unknown parts", lambda _: check(bad_models.homemade()), "no Transformer block",
      "register_parts"),
@@ -179,8 +189,7 @@ def test_a_function_answers_with_one_clear_message(lab: Lab, call: Call, given: 
 
 
 def test_a_registered_rule_finds_the_parts_of_an_unknown_architecture():
-    rule = PartsRule(block_class="HomemadeBlock", feed_forward="down", attentions=("mixer",))
-    register_parts("homemade", rule)
+    register_parts("homemade", HOMEMADE)
     found = bad_models.homemade().parts
     assert [block.name for block in found.blocks] == ["blocks.0", "blocks.1"]
     assert [block.feed_forward.num_inputs for block in found.blocks] == [12, 12]
@@ -206,7 +215,6 @@ NOTHING_TO_REFUSE = {
     "Batch": "made by the encode functions, which check",
     "CheckReport": "made by check",
     "PartsRule": "three names; register_parts and the parts finder judge them",
-    "register_parts": "keeps a rule; the parts finder judges it",
     "SlotEdit": "judged by slots_edited",
     "Guess": "made by the verbs",
     "Fact": "three texts; the functions that take it judge them",
