@@ -45,7 +45,7 @@ def test_every_way_reaches_the_reference(report):
 
 def test_double_precision_leaves_the_error_of_the_rule_alone(report):
     errors = report["cases"]["neurons"]["double_errors"]
-    assert errors["legendre 16"]["max"] < 1e-10
+    assert errors["radau 16"]["max"] < 1e-10
     assert errors["captum 50"]["max"] < 1e-6  # its weights stay in single precision
 
 
