@@ -23,9 +23,16 @@ def show_demo(found: "Demo", *, json: bool) -> None:
             }
             for story in found.stories
         ]
-        emit_json({"stories": stories, "files": [str(path) for path in found.files]})
+        files = [str(path) for path in found.files]
+        emit_json({"stories": stories, "changes": found.changes, "files": files})
         return
     for story in found.stories:
         emit_story(story.location, (story.suppressed, story.amplified))
+    changes = found.changes.values()
+    emit(
+        f"Shown: of {len(changes)} well-known facts that the model answers rightly, those that\n"
+        "move most when their neurons are suppressed, one of a relation. All of them move by "
+        f"{sum(changes) / len(changes):+.1%} on average.\n"
+    )
     for path in found.files:
         emit(str(path))
