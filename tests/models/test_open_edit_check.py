@@ -156,7 +156,7 @@ def test_causal_prompts_are_padded_on_the_left() -> None:
 def test_read_neurons_reads_what_the_staircase_scales(family: str) -> None:
     specimen = specimen_of(family)
     batch = specimen.probe()
-    read = read_neurons(specimen.model, specimen.parts, batch, num_layers=specimen.num_layers)
+    read = read_neurons(specimen.model, specimen.parts, batch, calls=specimen.plan.calls)
     found = attribute_neurons(
         specimen,
         batch,

@@ -16,7 +16,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
 from vesalius.models.calls import take_rows
 from vesalius.models.ladder import run_model
-from vesalius.models.parts import Parts
+from vesalius.models.parts import BlockPart, Parts
 
 Replace = Callable[[int, Tensor], Tensor]
 
@@ -68,7 +68,7 @@ def row_replaced(
 
 
 def read_neurons(
-    model: nn.Module, parts: Parts, batch: Batch, *, num_layers: int
+    model: nn.Module, parts: Parts, batch: Batch, *, calls: Sequence[BlockPart]
 ) -> list[Float[Tensor, "batch neuron"]]:
     """Read the neurons of every layer at the row of interest, without gradients.
 
@@ -76,7 +76,7 @@ def read_neurons(
         model: the model, in evaluation mode.
         parts: its parts table.
         batch: prompts and rows.
-        num_layers: how many block calls a forward pass makes; checked.
+        calls: the blocks in the order they run, ``specimen.plan.calls``.
 
     Raises:
         VesaliusError: a different number of feed-forward layers fired.
@@ -84,16 +84,14 @@ def read_neurons(
     Source: arXiv 2104.08696, section 3.1.
     """
     seen: list[Tensor] = []
-    stacks = [part.stack for part in parts.blocks]
 
     def keep(layer: int, neurons: Tensor) -> Tensor:
-        stack = stacks[layer] if len(stacks) == num_layers else "only"
-        seen.append(take_rows(neurons, batch.rows_of(stack))[:, 0])
+        seen.append(take_rows(neurons, batch.rows_of(calls[layer].stack))[:, 0])
         return neurons
 
     with torch.no_grad(), neurons_replaced(parts, keep, num_prompts=batch.num_prompts) as fired:
         run_model(model, batch)
-    check_fired(fired, num_layers, model)
+    check_fired(fired, len(calls), model)
     return seen
 
 
