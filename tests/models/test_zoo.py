@@ -1,4 +1,5 @@
 import ast
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def test_the_card_says_what_a_reader_needs():
     assert scores["num_relations"] >= 12
     assert scores["macro"] >= scores["majority_macro"] + 0.10
     assert {"written", "natural"} < card["scores"].keys()
+    weights = (zoo.path("mini-bert") / "model.safetensors").read_bytes()
+    assert card["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert "--tokenizer src/vesalius/zoo_files/mini-bert" in card["command"]
+    assert any(source["licence"] == "CC BY-SA 4.0" for source in card["sources"])
 
 
 def test_mini_bert_knows_facts_in_words_it_was_not_trained_on():
@@ -53,6 +58,7 @@ def test_mini_bert_knows_facts_in_words_it_was_not_trained_on():
         logits = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
         ).logits
+    assert sum(p.numel() for p in model.parameters()) == zoo.card("mini-bert")["num_parameters"]
     found = logits[inputs["input_ids"] == tokenizer.mask_token_id].argmax(dim=-1)
     wanted = torch.tensor(tokenizer.convert_tokens_to_ids([fact.answer for fact in facts]))
     assert (found == wanted).float().mean() > 0.8

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from vesalius.core.errors import VesaliusError
-from vesalius.data.facts import Fact
+from vesalius.data.corpus import Example
+from vesalius.data.facts import Fact, Relation
 from vesalius.recipes import zoo, zoo_card
 from vesalius.training.config import TrainingOptions
 
@@ -54,11 +56,16 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder.parent
 
 
-def test_the_command_trains_and_writes_an_ordinary_checkpoint(data_dir, tmp_path, capsys):
+def test_the_command_trains_and_writes_an_ordinary_checkpoint(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     threads = torch.get_num_threads()
-    code = zoo.main(["mini-bert", "--data", str(data_dir), "--out", str(tmp_path / "run")])
+    notes = tmp_path / "notes.txt"
+    notes.write_text("Begun anew once.\n\n", encoding="utf-8")
+    words = ["--data", str(data_dir), "--out", str(tmp_path / "run"), "--notes", str(notes)]
+    code = zoo.main(["mini-bert", *words])
     torch.set_num_threads(threads)
     assert code == 0
     folder = tmp_path / "run" / "model"
@@ -76,11 +83,47 @@ def test_the_command_trains_and_writes_an_ordinary_checkpoint(data_dir, tmp_path
     assert card["num_natural_sentences"] == 4
     assert card["scores"]["all"]["num_facts"] == 4
     assert card["scores"]["natural"]["relations"][0]["majority"] == 0.5
+    assert card["num_parameters"] == sum(p.numel() for p in model.parameters())
+    weights = (folder / "model.safetensors").read_bytes()
+    assert card["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert card["num_bytes"] == len(weights)
+    assert "--tokenizer src/vesalius/zoo_files/mini-bert" in card["command"]
+    assert card["notes"] == ["Begun anew once."]
+    assert card["near_prompts"]["accuracy_without"].keys() == {"P36"}
     assert str(tmp_path) not in (folder / "card.json").read_text()
-    assert "| P36 | capital | 2 |" in (folder / "README.md").read_text()
+    page = (folder / "README.md").read_text()
+    assert "| P36 | capital | 2 |" in page
+    assert "- Begun anew once." in page
 
 
-def test_a_stopped_recipe_goes_on_to_the_same_weights(data_dir, tmp_path):
+def test_prompts_in_wikipedia_text_are_counted():
+    texts = ("Some say the capital of Peru is Lima, rightly.", "The capital of Peru is Lima.")
+    examples = [
+        Example(text=text, answers=("Lima",), kind=kind)
+        for text, kind in zip(texts, ("natural", "written"), strict=True)
+    ]
+    assert zoo.count_prompts_met(examples, facts=FACTS) == 0  # ours are not Wikipedia's
+    examples[0] = replace(examples[0], text="The capital of Peru is Lima, some say.")
+    assert zoo.count_prompts_met(examples, facts=FACTS) == 1
+
+
+def test_templates_inside_longer_training_templates_are_found():
+    relations = {
+        "of": Relation(code="of", name="of", ask=("[X] leads [Y].", "[X] heads [Y].")),
+        "by": Relation(
+            code="by", name="by", ask=("[X] is led by [Y].",), tell=("The old [Y] leads [X].",)
+        ),
+    }
+    assert zoo_card.near_templates(relations) == {"of": ["[X] leads [Y]."]}
+
+
+def test_the_drawn_mean_keeps_length_and_level():
+    assert zoo_card.running_mean([2.0] * 7, width=4) == [2.0] * 7
+    assert zoo_card.running_mean([0.0, 3.0, 6.0, 9.0], width=3) == [1.5, 3.0, 6.0, 7.5]
+    assert zoo_card.running_mean([], width=3) == []
+
+
+def test_a_stopped_recipe_goes_on_to_the_same_weights(data_dir: Path, tmp_path: Path):
     whole = zoo.train_mini_bert(data_dir, tmp_path / "a")
     vocabulary = tmp_path / "a" / "tokenizer"
     zoo.train_mini_bert(data_dir, tmp_path / "b", tokenizer=vocabulary, stop_after_step=3)
@@ -100,7 +143,7 @@ def test_presets_stay_within_their_promises():
     assert 2 * weights < 8_000_000  # bytes in fp16
 
 
-def test_mistakes_are_told(data_dir, tmp_path):
+def test_mistakes_are_told(data_dir: Path, tmp_path: Path):
     with pytest.raises(VesaliusError, match="preset 'tpu'"):
         zoo.train_mini_bert(data_dir, tmp_path / "run", preset="tpu")
     with pytest.raises(VesaliusError, match="facts"):
