@@ -181,7 +181,7 @@ def test_the_memory_forecast_is_an_upper_bound_that_is_not_idle(family: str) -> 
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with specimen.at_rest(), _seam(specimen, specimen.plan):
+    with specimen.at_rest(), _seam(specimen, specimen.plan, neurons=True):
         ladder = record(specimen.model, specimen.parts, specimen.probe(), seam=False)
         call = ladder.calls[1]
         prompt = torch.arange(5).repeat(4)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vesalius.core.errors import VesaliusError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -20,6 +22,24 @@ class Batch:
     inputs: dict[str, Any]
     row: Int[Tensor, " batch"]
     decoder_row: Int[Tensor, " batch"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are not there.
+
+        Raises:
+            VesaliusError: a row outside the prompts, or another number of rows than of prompts.
+        """
+        ids = self.inputs.get("input_ids")
+        if not isinstance(ids, Tensor) or ids.dim() != 2:
+            return
+        if ids.shape[0] != len(self.row) or not bool(
+            ((self.row >= 0) & (self.row < ids.shape[1])).all()
+        ):
+            raise VesaliusError(
+                given=f"rows {self.row.tolist()[:8]} for input_ids of shape {list(ids.shape)}",
+                expected="one row for each prompt, from 0 and inside it",
+                fix="let encode_prompts or encode_texts make the batch",
+            )
 
     @property
     def num_prompts(self) -> int:
@@ -67,7 +87,7 @@ class Batch:
             if not isinstance(value, Tensor) or value.dim() != 2:
                 return value
             row = self.logits_row if name.startswith("decoder_") else self.row
-            return value.gather(1, row.unsqueeze(1))
+            return value.expand(len(row), -1).gather(1, row.unsqueeze(1))
 
         zero = torch.zeros_like(self.row)
         return Batch(

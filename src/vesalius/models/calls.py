@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vesalius.models.parts import BlockPart
+
+FirstAxis = Literal["batch", "one", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +17,8 @@ class BlockCall:
     """One call of a block during a clean pass: what went in, and what came out.
 
     ``args`` and ``kwargs`` are as the model passed them, the hidden states included; ``memory`` is
-    the encoder output among them, if any; ``batched`` tells, by argument path, which tensors carry
-    the batch on their first axis, where a probe has found out.
+    the encoder output among them, if any; ``first_axes`` tells, by argument path, what the
+    first axis of each tensor is, where a probe has found out.
     """
 
     index: int
@@ -25,7 +27,7 @@ class BlockCall:
     kwargs: dict[str, Any]
     output: Any
     memory: Tensor | None = None
-    batched: dict[str, bool] | None = None
+    first_axes: dict[str, FirstAxis] | None = None
 
     @property
     def hidden(self) -> Float[Tensor, "batch position d_model"]:
@@ -71,15 +73,17 @@ class BlockCall:
         args, kwargs = map_tensors(give, (self.args, self.kwargs))
         return hidden_of(self.part.module(*args, **kwargs))
 
-    def carries_batch(self) -> dict[str, bool]:
-        """Tell by argument path which tensors have the batch on their first axis.
+    def find_first_axes(self) -> dict[str, FirstAxis]:
+        """Tell by argument path whether a tensor's first axis is the batch, of size 1, or neither.
 
         Source: the probe of docs/architecture.md.
         """
-        found: dict[str, bool] = {}
+        found: dict[str, FirstAxis] = {}
 
         def look(path: str, value: Tensor) -> Tensor:
-            found[path] = value.dim() > 1 and value.shape[0] == self.hidden.shape[0]
+            if value.dim() > 1:
+                batched = value.shape[0] == self.hidden.shape[0]
+                found[path] = "batch" if batched else "one" if value.shape[0] == 1 else "other"
             return value
 
         map_tensors(look, (self.args, self.kwargs))
@@ -90,8 +94,10 @@ class BlockCall:
         num_prompts, num_positions = self.hidden.shape[:2]
         if value.dim() < 2:
             return value
-        known = self.batched or {}
-        batched = known.get(path, num_prompts > 1 and value.shape[0] == num_prompts)
+        first = (self.first_axes or {}).get(path, "one")
+        # where the probe saw size 1, a tensor of the batch's size now is one of the batch
+        batched = first != "other" and value.shape[0] == num_prompts
+        batched = batched and (num_prompts > 1 or first == "batch")
         if rows is not None:
             axis = 2 if value.dim() == 4 else 1
             if value.shape[axis] == num_positions:
@@ -101,7 +107,7 @@ class BlockCall:
             return value
         if num_prompts == 1:
             return value.expand(len(prompt), *value.shape[1:])
-        return value.index_select(0, prompt)
+        return of_streams(value, prompt)
 
 
 def hidden_of(output: Any) -> Tensor:
@@ -120,6 +126,14 @@ def with_hidden(output: Any, hidden: Tensor) -> Any:
     return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
 
 
+def of_streams(states: Tensor, prompt: Tensor) -> Tensor:
+    """Repeat states [batch, ...] for streams, ``prompt`` [stream] saying whose copy each is.
+
+    Source: ``torch.index_select``; models spread over devices keep each layer's states on its own.
+    """
+    return states.index_select(0, prompt.to(states.device))
+
+
 def take_rows(states: Tensor, rows: Tensor, *, axis: int = 1) -> Tensor:
     """Keep one entry along an axis for each batch entry, the axis itself kept with size 1.
 
@@ -132,7 +146,7 @@ def take_rows(states: Tensor, rows: Tensor, *, axis: int = 1) -> Tensor:
     """
     size = list(states.shape)
     size[axis] = 1
-    index = rows.view(-1, *[1] * (states.dim() - 1)).expand(size)
+    index = rows.to(states.device).view(-1, *[1] * (states.dim() - 1)).expand(size)
     return states.gather(axis, index)
 
 

@@ -30,6 +30,7 @@ class CheckReport:
     attention_seam: str
     neuron_difference: float
     attention_difference: float | None
+    tolerance: float
     split_block: bool
     target_row: bool
     last_row_replay: bool
@@ -37,8 +38,10 @@ class CheckReport:
 
     @property
     def supported(self) -> bool:
-        """Whether both attribution methods run on this model."""
-        return not self.unclimbable and self.attention_seam != "none"
+        """Whether both attribution methods run on this model, with the model's own numbers."""
+        differences = (self.neuron_difference, self.attention_difference or 0.0)
+        agree = all(difference <= self.tolerance for difference in differences)
+        return agree and not self.unclimbable and self.attention_seam != "none"
 
 
 def check(specimen: Specimen) -> CheckReport:
@@ -61,7 +64,8 @@ def check(specimen: Specimen) -> CheckReport:
         rows=tuple(_row(specimen, index) for index in range(specimen.num_layers)),
         attention_seam=plan.seam,
         neuron_difference=_neuron_difference(specimen),
-        attention_difference=_attention_difference(specimen) if plan.seam == "registry" else None,
+        attention_difference=_attention_difference(specimen) if plan.seam != "none" else None,
+        tolerance=1e-4 if specimen.dtype in (torch.float32, torch.float64) else 3e-2,
         split_block=all(splits),
         target_row=plan.row_top,
         last_row_replay=plan.last_row,
@@ -96,12 +100,18 @@ def _neuron_difference(specimen: Specimen) -> float:
 
 
 def _attention_difference(specimen: Specimen) -> float:
-    """Logits with A V recomputed from the seam's probabilities, against the eager model."""
+    """Logits as attention is attributed, against the model's own.
+
+    For registered classes: A V recomputed from the seam's probabilities, against the eager model.
+    For watched ones: the eager model against the kernel it was loaded with.
+    """
     batch, model = specimen.probe(), specimen.model
     modules = [a.module for part in specimen.parts.blocks for a in part.attentions]
     with specimen.at_rest(), torch.no_grad():
         with eager(model):
             plain = logits_row(run_model(model, batch).logits, batch)
+        if specimen.plan.seam == "softmax":
+            return _difference(plain, logits_row(run_model(model, batch).logits, batch))
         with (
             attention_seam(model, modules=modules),
             tapped(dict.fromkeys(modules, lambda call: call.attend(call.weights()))),

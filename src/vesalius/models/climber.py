@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vesalius.models.integrals import Staircase, StaircaseOptions, saved_bytes
+from vesalius.models.calls import of_streams
+from vesalius.models.integrals import Staircase, StaircaseOptions, head_bytes, saved_bytes
 from vesalius.models.ladder import Ladder, Streams
 from vesalius.models.objectives import Objective
 from vesalius.models.plan import Plan
@@ -43,27 +44,23 @@ class Climber:
         attribution: list[Tensor] = []
         gap = torch.full((len(sites), len(end_value)), torch.inf).to(end_value)
         num_nodes = torch.zeros_like(gap, dtype=torch.long)
-        pending = list(range(len(sites)))
+        done = torch.zeros_like(gap, dtype=torch.bool)
         for rule in self.options.rules:
-            chosen = [sites[i] for i in pending]
-            found, values = self._rule(chosen, rule)
+            pending = [i for i in range(len(sites)) if not done[i].all()]
+            if not pending:
+                break
+            found, values = self._rule([sites[i] for i in pending], rule)
             if not attribution:
                 attribution = found
                 if zero_first:
                     start_value = values[:, 0]
             for i, new in zip(pending, found, strict=True):
                 missing = (_total(new) - (end_value - start_value[i])).abs()
-                better = missing < gap[i]
+                better = (missing < gap[i]) & ~done[i]
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
                 num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])
-            pending = [
-                i
-                for i in pending
-                if not self._done(gap[i], end_value - start_value[i], attribution[i])
-            ]
-            if not pending:
-                break
+                done[i] |= self._done(gap[i], end_value - start_value[i], attribution[i])
         return Staircase(
             names=tuple(site.name for site in sites),
             signal=tuple(site.shown for site in sites),
@@ -74,13 +71,16 @@ class Climber:
             num_nodes=num_nodes,
         )
 
-    def _done(self, gap: Tensor, change: Tensor, attribution: Tensor) -> bool:
-        """Whether a site's sums are complete for every prompt, up to the rounding of the sum."""
+    def _done(self, gap: Tensor, change: Tensor, attribution: Tensor) -> Tensor:
+        """For which prompts a site's sum is complete, up to the rounding of the sum."""
         noise = rounding_noise(self.ladder.calls[0].hidden.dtype)
         sizes = _total(attribution.abs()).tolist()
-        return all(
-            is_complete(g, change=c, tolerance=self.options.tolerance, noise=noise * size)
-            for g, c, size in zip(gap.tolist(), change.tolist(), sizes, strict=True)
+        return torch.tensor(
+            [
+                is_complete(g, change=c, tolerance=self.options.tolerance, noise=noise * size)
+                for g, c, size in zip(gap.tolist(), change.tolist(), sizes, strict=True)
+            ],
+            device=gap.device,
         )
 
     def _at_zero(self, sites: list[Site]) -> Tensor:
@@ -121,7 +121,9 @@ class Climber:
             )
             for call in self.ladder.calls
         ]
-        costs = [streams * sum(each[site.call.index :]) for site in sites]
+        num_rows = 1 if self.ladder.slices_tail else self.ladder.calls[-1].num_positions
+        head = head_bytes(self.ladder.logits.shape[1] * num_rows, self.ladder.logits.element_size())
+        costs = [streams * (sum(each[site.call.index :]) + head) for site in sites]
         return fill(costs, self.options.memory_bytes)
 
     def _climb(self, sites: list[Site], nodes: Sequence[float]) -> _Climb:
@@ -144,7 +146,7 @@ class Climber:
                 leaf = _scaled(signal, nodes)
                 leaves.append(leaf)
                 hidden = site.insert(ladder, leaf, prompt, one_row=one_row)
-                memory = None if call.memory is None else call.memory.index_select(0, prompt)
+                memory = None if call.memory is None else of_streams(call.memory, prompt)
                 new = Streams(hidden=hidden, prompt=prompt, memory=memory)
                 streams = new if streams is None else streams.join(new)
         assert streams is not None
@@ -171,7 +173,12 @@ class Climber:
     def _one_row(self, index: int) -> bool:
         """Whether a block's output is needed at the row of interest alone."""
         top = len(self.ladder.calls) - 1
-        return index == top and self.plan.row_top and self.ladder.calls[top].num_positions > 1
+        return (
+            index == top
+            and self.plan.row_top
+            and self.ladder.slices_tail
+            and self.ladder.calls[top].num_positions > 1
+        )
 
     def _step(self, index: int, streams: Streams, *, last_row: bool, one_row: bool) -> Streams:
         streams = self.ladder.enter(index, streams)

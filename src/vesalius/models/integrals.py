@@ -50,6 +50,14 @@ class Staircase:
     num_nodes: Int[Tensor, "site batch"]
 
 
+def head_bytes(num_logits: int, bytes_each: int) -> int:
+    """Bytes that the head and the objective keep of one stream: an upper estimate, no shapes.
+
+    Source: logits, their softmax and the gradients of both, in single precision at least.
+    """
+    return 4 * num_logits * max(bytes_each, 4)
+
+
 def saved_bytes(part: BlockPart, *, num_positions: int, d_model: int, bytes_each: int) -> int:
     """Bytes that autograd keeps of one stream in one block: an upper estimate, no shapes.
 

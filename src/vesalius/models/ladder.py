@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vesalius.core.errors import VesaliusError
 from vesalius.models.attention import AttentionCall, tapped
 from vesalius.models.batch import Batch
-from vesalius.models.calls import BlockCall, take_rows, with_hidden
+from vesalius.models.calls import BlockCall, FirstAxis, of_streams, take_rows, with_hidden
 from vesalius.models.parts import Parts
 
 Logits = Float[Tensor, "stream vocab"]
@@ -77,7 +77,7 @@ class Ladder:
         if call.memory is None or streams.memory is not None:
             return streams
         memory = streams.hidden if self.bridge is None else self.bridge(streams.hidden)
-        hidden = call.hidden.index_select(0, streams.prompt)
+        hidden = of_streams(call.hidden, streams.prompt)
         return replace(streams, hidden=hidden, memory=memory)
 
     def climb(self, index: int, streams: Streams) -> Streams:
@@ -98,7 +98,7 @@ class Ladder:
         """
         call, module = self.calls[index], self.calls[index].part.attentions[0].module
         rows = self.rows(index)
-        own_rows = rows.index_select(0, streams.prompt)
+        own_rows = of_streams(rows, streams.prompt)
         seam = _intercept(module, lambda: call.repeat(streams.hidden, streams.prompt))
         read = seam.at_rows(own_rows).output()
         hidden = take_rows(streams.hidden, own_rows)
@@ -119,7 +119,7 @@ class Ladder:
         def pick(states: Tensor) -> Tensor:
             if states.shape[0] == 1:
                 return states.expand(len(streams.prompt), *states.shape[1:])
-            return states.index_select(0, streams.prompt)
+            return of_streams(states, streams.prompt)
 
         def read(own: AttentionCall) -> Tensor:
             key = torch.cat((pick(clean.key[:, :, :-1]), own.key), dim=2)
@@ -147,7 +147,7 @@ class Ladder:
         hidden = streams.hidden
         one_row = hidden.shape[1] == 1
         if not one_row and self.slices_tail:
-            hidden = take_rows(hidden, self.rows(top).index_select(0, streams.prompt))
+            hidden = take_rows(hidden, of_streams(self.rows(top), streams.prompt))
             one_row = True
         if one_row:
             batch = batch.one_position()
@@ -227,13 +227,17 @@ def _passed_over(calls: tuple[BlockCall, ...], top: Tensor) -> Generator[None, N
         return with_hidden(calls[index].output, top if index == len(calls) - 1 else hidden)
 
     modules = {call.part.module for call in calls}
+    # accelerate keeps a forward of its own on the instance: it comes back as it was
+    own = {module: module.__dict__.get("forward") for module in modules}
     for module in modules:
         module.forward = pass_over
     try:
         yield
     finally:
-        for module in modules:
+        for module, forward in own.items():
             del module.forward
+            if forward is not None:
+                module.forward = forward
 
 
 def record(
@@ -242,7 +246,7 @@ def record(
     batch: Batch,
     *,
     seam: bool,
-    batched: dict[int, dict[str, bool]] | None = None,
+    first_axes: dict[int, dict[str, FirstAxis]] | None = None,
     slices_tail: bool = True,
 ) -> Ladder:
     """Run a clean pass without gradients and record every block call.
@@ -263,7 +267,7 @@ def record(
     return Ladder(
         model=model,
         batch=batch,
-        calls=tuple(replace(c, batched=(batched or {}).get(c.index)) for c in calls),
+        calls=tuple(replace(c, first_axes=(first_axes or {}).get(c.index)) for c in calls),
         seam_calls={i: tuple(seam_calls) for i, seam_calls in recorder.seam_calls.items()},
         logits=logits_row(output.logits, batch),
         bridge=bridge,
@@ -329,6 +333,12 @@ class _Recorder:
             )
         for below, above in pairwise(self.calls):
             same_stack = below.part.stack == above.part.stack
+            if same_stack and bool(torch.isnan(below.result).any()):
+                raise VesaliusError(
+                    given=f"a model whose hidden states are not numbers after {below.part.name}",
+                    expected="finite hidden states, also for the padded prompt of the probe",
+                    fix="open it in float32, or load it with attn_implementation='sdpa'",
+                )
             if same_stack and not torch.equal(below.result, above.hidden):
                 raise VesaliusError(
                     given=f"a model that changes the hidden states between {below.part.name} "

@@ -64,6 +64,7 @@ def row_replaced(
 
     Source: ``torch.Tensor.index_put``.
     """
+    rows = rows.to(neurons.device)
     return neurons.index_put((torch.arange(len(rows), device=rows.device), rows), values)
 
 

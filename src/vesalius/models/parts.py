@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 from torch import nn
 
@@ -94,6 +94,8 @@ def find_parts(model: nn.Module, *, model_type: str | None = None) -> Parts:
     blocks = tuple(_blocks(model, config, d_model, rule))
     if not blocks:
         _refuse_unknown(model, d_model)
+    if rule is None:
+        _refuse_odd_siblings(model, blocks)
     return Parts(
         blocks=blocks,
         d_model=d_model,
@@ -127,14 +129,15 @@ def _blocks(
         _refuse_experts(name, module)
         attentions = _attentions(name, module, config, rule)
         feed_forward = _feed_forward(name, module, d_model, rule)
-        if attentions and feed_forward is not None:
-            yield BlockPart(
-                name=name,
-                module=module,
-                stack=_stack(name, config),
-                attentions=attentions,
-                feed_forward=feed_forward,
-            )
+        if feed_forward is None or not _is_wide(feed_forward, config):
+            _refuse_feed_forward(name, module, feed_forward, config)
+        yield BlockPart(
+            name=name,
+            module=module,
+            stack=_stack(name, config),
+            attentions=attentions,
+            feed_forward=feed_forward,
+        )
 
 
 def _candidates(model: nn.Module, rule: PartsRule | None) -> Iterator[tuple[str, nn.Module]]:
@@ -250,11 +253,67 @@ def _stack(name: str, config: object) -> Stack:
     return "decoder" if "decoder" in name.split(".") else "encoder"
 
 
+_WIDTHS = (
+    *("intermediate_size", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner"),
+    *("hidden_dim", "dff", "d_inner", "ffn_hidden_size"),
+)
+
+
+def _widths(config: object) -> set[int]:
+    """The feed-forward widths that a configuration names."""
+    found: set[int] = set()
+    for owner in (config, _text_config(config)):
+        for key in _WIDTHS:
+            value: Any = getattr(owner, key, None)
+            values: list[Any] = value if isinstance(value, list) else [value]
+            found |= {v for v in values if isinstance(v, int)}
+    return found
+
+
+def _is_wide(feed_forward: LinearMap, config: object) -> bool:
+    """Whether a layer reads as many neurons as the configuration says, where it says it."""
+    widths = _widths(config)
+    return not widths or feed_forward.num_inputs in widths
+
+
+def _refuse_feed_forward(
+    name: str, block: nn.Module, found: LinearMap | None, config: object
+) -> NoReturn:
+    seen = "none" if found is None else f"{found.name} with {found.num_inputs} inputs"
+    raise VesaliusError(
+        given=f"{name} ({type(block).__name__}): no feed-forward value layer was found; {seen}",
+        expected="a last linear map onto d_model, outside of attention, that reads "
+        f"{sorted(_widths(config)) or 'd_ff'} neurons",
+        fix="name the parts with vesalius.models.register_parts(model_type, PartsRule(...))",
+    )
+
+
+def _refuse_odd_siblings(model: nn.Module, blocks: tuple[BlockPart, ...]) -> None:
+    """A list of blocks may not hold a member that is none: it would be skipped in silence."""
+    known = {block.name for block in blocks}
+    for name, modules in model.named_modules():
+        if not isinstance(modules, nn.ModuleList):
+            continue
+        members = {f"{name}.{child}": m for child, m in modules.named_children()}
+        odd = [n for n in members if n not in known]
+        if odd and len(odd) < len(members):
+            raise VesaliusError(
+                given=f"{odd[0]} ({type(members[odd[0]]).__name__}), no block, among blocks",
+                expected="layers that all have attention and a feed-forward",
+                fix="this hybrid architecture is not supported; please report it with its config",
+            )
+
+
 def _refuse_experts(name: str, block: nn.Module) -> None:
     for path, module in block.named_modules():
         kind = type(module).__name__
-        routed = any(p.dim() == 3 for p in module.parameters(recurse=False))
-        if routed or "Experts" in kind or "SparseMoe" in kind or kind.endswith("MoE"):
+        own = () if "Attention" in kind or "Conv" in kind else module.parameters(recurse=False)
+        if (
+            any(p.dim() == 3 for p in own)
+            or "Experts" in kind
+            or "SparseMoe" in kind
+            or kind.endswith("MoE")
+        ):
             raise VesaliusError(
                 given=f"mixture-of-experts layer {name}.{path} ({kind})",
                 expected="one dense feed-forward layer per block",

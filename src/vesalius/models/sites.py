@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vesalius.models.attention import tapped
-from vesalius.models.calls import BlockCall, take_rows
+from vesalius.models.calls import BlockCall, of_streams, take_rows
 from vesalius.models.ladder import Ladder
 from vesalius.models.neurons import neurons_replaced, row_replaced
 from vesalius.models.parts import Parts
@@ -54,19 +54,19 @@ class NeuronSite:
 
         Source: arXiv 2104.08696, equation for P_x(w); split as in docs/architecture.md.
         """
-        rows = ladder.rows(self.call.index).index_select(0, prompt)
+        rows = of_streams(ladder.rows(self.call.index), prompt)
         if self.remainder is None:
             return self._whole_block(leaf, prompt, rows, one_row=one_row)
         changed = self.remainder.output(leaf, prompt)
         if one_row:
             return changed.unsqueeze(1)
-        return row_replaced(self.call.result.index_select(0, prompt), rows, changed)
+        return row_replaced(of_streams(self.call.result, prompt), rows, changed)
 
     def _whole_block(self, leaf: Tensor, prompt: Tensor, rows: Tensor, *, one_row: bool) -> Tensor:
         def put(_layer: int, neurons: Tensor) -> Tensor:
             return row_replaced(neurons, rows, leaf)
 
-        hidden = self.call.hidden.index_select(0, prompt)
+        hidden = of_streams(self.call.hidden, prompt)
         with neurons_replaced(self.parts, put, num_prompts=len(prompt)):
             hidden = self.call.repeat(hidden, prompt)
         return take_rows(hidden, rows) if one_row else hidden
@@ -117,11 +117,11 @@ class ContextSite:
 
         Source: arXiv 2004.11207, F(aA) of section 3; derivation above is ours.
         """
-        hidden = self.call.hidden.index_select(0, prompt)
+        hidden = of_streams(self.call.hidden, prompt)
         rows = ladder.rows(self.call.index)
         with tapped({self.module: lambda _: leaf}):
             if one_row:
-                hidden = take_rows(hidden, rows.index_select(0, prompt))
+                hidden = take_rows(hidden, of_streams(rows, prompt))
                 return self.call.repeat(hidden, prompt, rows=rows)
             return self.call.repeat(hidden, prompt)
 
@@ -170,10 +170,10 @@ class SoftmaxSite:
 
         Source: arXiv 2004.11207, F(aA) of section 3.
         """
-        hidden = self.call.hidden.index_select(0, prompt)
+        hidden = of_streams(self.call.hidden, prompt)
         with watched({self.module: lambda _: leaf}):
             hidden = self.call.repeat(hidden, prompt)
-        rows = ladder.rows(self.call.index).index_select(0, prompt)
+        rows = of_streams(ladder.rows(self.call.index), prompt)
         return take_rows(hidden, rows) if one_row else hidden
 
     def read(self, mean_gradient: Tensor, _rows: Tensor) -> Float[Tensor, "batch head query key"]:

@@ -1,11 +1,13 @@
 """A model laid open: the loaded Transformer with its tokenizer, parts, plan and fingerprint."""
 
 import hashlib
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +39,16 @@ class Specimen:
         """The parts table, found at first use."""
         return find_parts(self.model)
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
-        """How the staircase climbs this model, probed at first use."""
-        with self.at_rest():
-            return make_plan(self.model, self.parts, self.probe())
+        """How the staircase climbs this model: probed at first use, and again when hooks change."""
+        hooks = _hooks_of(self.model)
+        known: tuple[object, Plan] | None = self.__dict__.get("_plan")
+        if known is None or known[0] != hooks:
+            with self.at_rest():
+                plan = make_plan(self.model, self.parts, self.probe())
+            self.__dict__["_plan"] = known = (hooks, plan)
+        return known[1]
 
     @property
     def num_layers(self) -> int:
@@ -67,20 +74,23 @@ class Specimen:
     def at_rest(self) -> Generator[None, None, None]:
         """Hold the model in evaluation mode without parameter gradients; undone on exit.
 
+        One thread at a time: another that wants the same model waits.
+
         Source: the promise that a user's live model comes back as it was.
         """
-        training = {m: m.training for m in self.model.modules()}
-        wanted = [p for p in self.model.parameters() if p.requires_grad]
-        self.model.eval()
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
+        with _lock_of(self.model), torch.inference_mode(False):
+            training = {m: m.training for m in self.model.modules()}
+            wanted = [p for p in self.model.parameters() if p.requires_grad]
+            self.model.eval()
             for parameter in wanted:
-                parameter.requires_grad_(True)
-            for module, mode in training.items():
-                module.training = mode
+                parameter.requires_grad_(False)
+            try:
+                yield
+            finally:
+                for parameter in wanted:
+                    parameter.requires_grad_(True)
+                for module, mode in training.items():
+                    module.training = mode
 
     def probe(self) -> Batch:
         """Make a tiny batch of random inputs for this model, one of them padded.
@@ -106,7 +116,11 @@ class Specimen:
         if self.task == "causal-lm" and accepts(self.model, "position_ids"):
             inputs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
         decoder_row = None
-        if self.parts.is_encoder_decoder and accepts(self.model, "decoder_input_ids"):
+        end = getattr(self.model.config, "eos_token_id", None)
+        if self.task == "classifier" and isinstance(end, int):  # BART and T5 read there
+            ids[ids == end] = num_vocab - 1 - (end == num_vocab - 1)
+            ids[torch.arange(num_prompts), mask.sum(1) - 1] = end
+        elif self.parts.is_encoder_decoder and accepts(self.model, "decoder_input_ids"):
             inputs["decoder_input_ids"] = ids[:, :3].clone()
             decoder_row = torch.ones_like(row)
         return Batch(inputs=inputs, row=row, decoder_row=decoder_row).to(self.device)
@@ -118,6 +132,23 @@ class Specimen:
         pixels = torch.randn(shape, generator=generator).to(self.dtype)
         row = torch.zeros(num_prompts, dtype=torch.long)
         return Batch(inputs={"pixel_values": pixels}, row=row).to(self.device)
+
+
+_LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
+
+
+def _lock_of(model: nn.Module) -> Any:
+    return _LOCKS.setdefault(model, threading.RLock())
+
+
+def _hooks_of(model: nn.Module) -> tuple[int, ...]:
+    """The hooks that others have put on a model: with new ones a plan may no longer hold."""
+    return tuple(
+        key
+        for module in model.modules()
+        for name in ("_forward_hooks", "_forward_pre_hooks")
+        for key in vars(module)[name]
+    )
 
 
 def task_of(model: nn.Module) -> Task:
@@ -136,7 +167,7 @@ def task_of(model: nn.Module) -> Task:
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         if "ForConditionalGeneration" in name:
             return "seq2seq-lm"
-    elif "ForMaskedLM" in name or name.endswith("ForPreTraining"):
+    elif "ForMaskedLM" in name:
         return "masked-lm"
     elif "LMHead" in name or "ForCausalLM" in name:
         return "causal-lm"
@@ -163,7 +194,10 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _sums(tensor: Tensor) -> tuple[int, int]:
-    flat = tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8)
+    flat = tensor.detach().contiguous().cpu().reshape(-1)
+    if flat.storage_offset() * flat.element_size() % 8:
+        flat = flat.clone()
+    flat = flat.view(torch.uint8)
     if flat.numel() % 8:
         flat = torch.cat((flat, flat.new_zeros(8 - flat.numel() % 8)))
     words = flat.view(torch.int64)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vesalius.models.batch import Batch
-from vesalius.models.calls import BlockCall, take_rows
+from vesalius.models.calls import BlockCall, of_streams, take_rows
 from vesalius.models.parts import BlockPart, Parts
 
 
@@ -50,7 +50,7 @@ class RowRemainder:
         written = self.linear(neurons)
         if self.split.inner is not None:
             written = self.split.inner(written)
-        row = self.residual.index_select(0, prompt) + written
+        row = of_streams(self.residual, prompt) + written
         return row if self.split.outer is None else self.split.outer(row)
 
 

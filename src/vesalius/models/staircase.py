@@ -21,6 +21,7 @@ from vesalius.models.integrals import (
     NEURON_OPTIONS,
     Staircase,
     StaircaseOptions,
+    head_bytes,
     saved_bytes,
 )
 from vesalius.models.ladder import Ladder, record
@@ -104,8 +105,13 @@ def _attribute(
             expected="a model whose blocks hand hidden states straight to each other",
             fix="run `vesalius check MODEL` and report the architecture",
         )
+    if not options.rules:
+        raise VesaliusError(
+            given="no quadrature rule", expected="one or more", fix="leave the options out"
+        )
+    batch = batch.to(specimen.device)
     found: list[Staircase] = []
-    with specimen.at_rest(), _seam(specimen, plan):
+    with specimen.at_rest(), _seam(specimen, plan, neurons=neurons):
         for prompts in _prompt_runs(specimen, plan, batch, options):
             ladder, sites = _record(specimen, plan, batch.select(prompts), neurons=neurons)
             climber = Climber(
@@ -123,7 +129,7 @@ def _prompt_runs(
 ) -> list[Tensor]:
     """Cut the prompts into runs whose copies of one site fit the memory."""
     lengths = [v.shape[1] for v in batch.inputs.values() if isinstance(v, Tensor) and v.dim() == 2]
-    num_positions = max(lengths, default=_num_patches(specimen))
+    num_positions = max(lengths, default=plan.num_positions)
     costs = [
         saved_bytes(
             part,
@@ -133,16 +139,12 @@ def _prompt_runs(
         )
         for part in plan.calls
     ]
+    num_rows = 1 if plan.slices(batch) else num_positions
+    head = head_bytes((specimen.parts.num_vocab or 0) * num_rows, specimen.dtype.itemsize)
     most_nodes = max(len(rule.nodes) for rule in options.rules)
-    size = max(1, options.memory_bytes // (most_nodes * sum(costs)))
+    size = max(1, options.memory_bytes // (most_nodes * (sum(costs) + head)))
     everyone = torch.arange(batch.num_prompts, device=batch.row.device)
     return list(everyone.split(size))
-
-
-def _num_patches(specimen: Specimen) -> int:
-    config = getattr(specimen.model, "config", None)
-    side = getattr(config, "image_size", 224) // getattr(config, "patch_size", 16)
-    return side * side + 1
 
 
 def _joined(parts: Sequence[Staircase]) -> Staircase:
@@ -160,16 +162,16 @@ def _joined(parts: Sequence[Staircase]) -> Staircase:
 
 
 def _plain(plan: Plan) -> Plan:
-    return replace(plan, splits={}, row_top=False, last_row=False, slices_tail=False)
+    return replace(plan, splits={}, row_top=False, last_row=False, tail="no")
 
 
 @contextmanager
-def _seam(specimen: Specimen, plan: Plan) -> Generator[None, None, None]:
+def _seam(specimen: Specimen, plan: Plan, *, neurons: bool) -> Generator[None, None, None]:
     modules = [a.module for part in specimen.parts.blocks for a in part.attentions]
     with ExitStack() as stack:
         if plan.seam == "registry":
             stack.enter_context(attention_seam(specimen.model, modules=modules))
-        elif plan.seam == "softmax":
+        elif plan.seam == "softmax" and not neurons:
             stack.enter_context(eager(specimen.model))
         yield
 
@@ -191,8 +193,8 @@ def _record(
             parts,
             batch,
             seam=plan.seam == "registry",
-            batched=plan.batched,
-            slices_tail=plan.slices_tail,
+            first_axes=plan.first_axes,
+            slices_tail=plan.slices(batch),
         )
     sites: Sequence[Site]
     if neurons:

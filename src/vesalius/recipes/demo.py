@@ -29,16 +29,19 @@ NUM_FACTS = 3
 CANDIDATES = tuple(
     Fact(relation=relation, subject=subject, answer=answer)
     for relation, pairs in {
-        "P36": ("France Paris", "Japan Tokyo", "Italy Rome", "Byzantine Empire Constantinople"),
-        "P37": ("Brazil Portuguese", "Austria German", "Mexico Spanish", "Fiji English"),
-        "P140": ("Augustine of Hippo Christianity", "C. S. Lewis Christianity"),
-        "P176": ("iPhone Apple",),
-        "P103": ("Victor Hugo French",),
-        "P495": ("tofu Japan",),
-        "P30": ("Kenya Africa", "San Marino Europe"),
-        "P27": ("Farley Mowat Canada",),
+        "P27": ("Auguste Rodin, France", "Margaret Atwood, Canada"),
+        "P30": ("Bulgaria, Europe", "Lebanon, Asia"),
+        "P36": ("Austria, Vienna", "Denmark, Copenhagen", "France, Paris"),
+        "P449": ("Cheers, NBC", "The Big Bang Theory, CBS"),
+        "P159": ("BP, London",),
+        "P364": ("Amadeus, English",),
+        "P103": ("Franz Kafka, German", "Shakira, Spanish"),
+        "P37": ("Poland, Polish",),
+        "P740": ("The Beatles, Liverpool",),
+        "P495": ("golf, Scotland",),
+        "P178": ("Itanium, Intel",),
     }.items()
-    for subject, answer in (pair.rsplit(" ", 1) for pair in pairs)
+    for subject, answer in (pair.split(", ") for pair in pairs)
 )
 
 
