@@ -34,6 +34,11 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      ("maxi-bert", "mini-bert")),
     ("zoo: no data", ["zoo", "train", "mini-bert", "--data", "{tmp}", "--out", "{tmp}/o"], 1,
      ("facts/*.parquet",)),
+    *[
+        (f"zoo: {flag}", ["zoo", "train", "mini-bert", "--data", "{tmp}", "--out", "{tmp}/o",
+         f"--{flag}", "{tmp}/none"], 2, (f"--{flag}",))
+        for flag in ("tokenizer", "notes")
+    ],
     ("zoo: no data named", ["zoo", "train", "mini-bert"], 2, ("--data",)),
     *[
         (f"{verb}: {name}", ["neurons", verb, "--model", "{bert}", *words], code, parts)

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -82,6 +83,18 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("check: experts", lambda x: check(open_model(x.folder("experts"))), "mixture-of-exp", "dense"),
     ("check: unknown parts", lambda _: check(bad_models.homemade()), "no Transformer block",
      "register_parts"),
+    *[
+        (f"{name}: a {task}", partial(call, task=task), repr(task), "language model")
+        for task in ("classifier", "image-classifier")
+        for name, call in {
+            "encode_prompts": lambda x, task: encode_prompts(replace(x.bert, task=task), [PROMPT]),
+            "locate": lambda x, task: kn.locate(replace(x.bert, task=task), PROMPT, "Paris"),
+            "suppress": lambda x, task: kn.suppress(replace(x.bert, task=task), PROMPT, "Paris",
+                                                    [(0, 0)]),
+            "intervene": lambda x, task: kn.intervene(replace(x.bert, task=task), PROMPT, "Paris",
+                                                      [(0, 0)], factor=3),
+        }.items()
+    ],
     ("encode_prompts: none", lambda x: encode_prompts(x.bert, []), "no prompts", "pass"),
     ("encode_prompts: empty", lambda x: encode_prompts(x.bert, ["  "]), "empty text", "[MASK]"),
     ("encode_prompts: no mask", lambda x: encode_prompts(x.bert, ["Paris"]), "0 masks", "one gap"),
@@ -123,6 +136,13 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("LocateConfig: NaN", lambda _: L(coarse_threshold=float("nan")), "coarse_threshold=nan", ""),
     ("LocateConfig: rule", lambda _: L(rule="simpson"), "rule='simpson'", "gauss_legendre"),
     ("LocateConfig: nodes", lambda _: L(num_nodes=0), "num_nodes=0", "num_nodes=5"),
+    ("LocateConfig: half a node", lambda _: L(num_nodes=5.5), "num_nodes=5.5", "num_nodes=5"),
+    ("LocateConfig: a word", lambda _: L(coarse_threshold="a"), "coarse_threshold='a'", "0.7"),
+    ("LocateConfig: a share in words", lambda _: L(share="most"), "share='most'", "0.7"),
+    ("LocateConfig: tolerance", lambda _: L(tolerance=-1), "tolerance=-1", "1e-3"),
+    ("LocateConfig: NaN tolerance", lambda _: L(tolerance=float("nan")), "tolerance=nan", "1e-3"),
+    ("LocateConfig: prompts", lambda _: L(min_prompts=-3), "min_prompts=-3", "min_prompts=3"),
+    ("LocateConfig: most neurons", lambda _: L(max_neurons=5.5), "max_neurons=5.5", "5"),
     ("LocateConfig: memory", lambda _: L(memory="much"), "memory='much'", "2GiB"),
     ("LocateConfig: no memory", lambda _: L(memory="0"), "memory='0'", "2GiB"),
     ("LocateConfig: neurons", lambda _: L(min_neurons=6), "min_neurons=6", "2 and 5"),
@@ -136,6 +156,15 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("suppress: none", lambda x: kn.suppress(x.bert, PROMPT, "Paris", []), "no neurons", "locate"),
     ("suppress: layer", lambda x: kn.suppress(x.bert, PROMPT, "Paris", [(2, 0)]), "layer 2", "0"),
     ("suppress: negative", lambda x: kn.suppress(x.bert, PROMPT, "Paris", [(0, -1)]), "-1", "0"),
+    ("suppress: a fraction", lambda x: kn.suppress(x.bert, PROMPT, "Paris", [(0, 1.7)]), "1.7",
+     "locate"),
+    ("suppress: no pair", lambda x: kn.suppress(x.bert, PROMPT, "Paris", [3]), "[3]", "locate"),
+    ("intervene: a word", lambda x: kn.intervene(x.bert, PROMPT, "Paris", [(0, 0)], factor="a"),
+     "factor='a'", "factor=0"),
+    ("intervene: half a control", lambda x: kn.intervene(x.bert, PROMPT, "Paris", [(0, 0)],
+     factor=0, num_controls=2.5), "num_controls=2.5", "factor=0"),
+    ("Intervention: page on a file", lambda x: x.turned().to_html(x.file("a.html", "mine")),
+     "exists", "--force"),
     ("amplify: neuron", lambda x: kn.amplify(x.bert, PROMPT, "Paris", [(0, 24)]), "neuron 24", "0"),
     ("amplify: most of a layer", lambda x: kn.amplify(x.bert, PROMPT, "Paris",
      [(0, i) for i in range(20)]), "20 of the 24", "fewer"),

@@ -113,21 +113,30 @@ def test_zoo_train_calls_the_recipe(run: Run, tmp_path: Path, monkeypatch: pytes
 
     class Finished:
         preset = "gpu"
-        out = tmp_path / "run"
         summary = TrainingSummary(num_steps=3, num_tokens=9, seconds=0.5, loss_nats=1.25)
 
-    def train(data: Path, out: Path, **options: Any) -> Finished:
+    def make(data: Path, out: Path, **options: Any) -> recipe.MadeModel:
         called.update(data=data, out=out, **options)
-        return Finished()
+        card = {"scores": {"all": {"macro": 0.123456}}}
+        finished: Any = Finished()
+        return recipe.MadeModel(run=finished, folder=out / "model", card=card)
 
-    monkeypatch.setattr(recipe, "train_mini_bert", train)
+    monkeypatch.setattr(recipe, "make_mini_bert", make)
+    (tmp_path / "notes.txt").touch()
     (tmp_path / "facts").mkdir()
     (tmp_path / "facts" / "some.parquet").touch()
     words = ("zoo", "train", "mini-bert", "--data", tmp_path, "--out", tmp_path / "run",
-             "--preset", "gpu", "--seed", 5)  # fmt: skip
+             "--preset", "gpu", "--seed", 5, "--tokenizer", tmp_path,
+             "--notes", tmp_path / "notes.txt")  # fmt: skip
     ran = run(*words)
     assert (ran.code, ran.err) == (0, "")
     assert "loss_nats" in ran.out
+    assert ran.out.strip().splitlines()[-1] == str(tmp_path / "run" / "model")
+    assert called["tokenizer"] == tmp_path
+    assert called["notes"] == tmp_path / "notes.txt"
     assert called["preset"] == "gpu"
     assert called["seed"] == 5
-    assert run(*words, "--json").json()["num_steps"] == 3
+    found = run(*words, "--json").json()
+    assert found["num_steps"] == 3
+    assert found["macro_accuracy"] == {"all": 0.1235}
+    assert found["model"] == str(tmp_path / "run" / "model")

@@ -1,5 +1,7 @@
 """Knowledge neurons: sets from scores, a planted fact found, turned, saved and drawn."""
 
+from html import escape
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import definition
-from tiny import plant, tiny_masked_lm
+import families
+from tiny import plant, tiny_masked_lm, word_tokenizer
+from vesalius.core.errors import VesaliusError
 from vesalius.core.result import load_result
 from vesalius.methods.knowledge_neurons import (
     LocateConfig,
@@ -27,6 +31,7 @@ from vesalius.methods.knowledge_neurons.report import write_report
 from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen
+from vesalius.numerics.line_integral import rounding_noise
 from vesalius.numerics.quadrature import left_riemann
 
 PROMPTS = (
@@ -126,6 +131,37 @@ def test_report_and_pictures(planted: Specimen, location: Location, tmp_path) ->
     assert "http://" not in page
     assert "https://" not in page
     assert location.verdict in page
+
+
+@pytest.mark.parametrize("num_controls", [0, 3])
+def test_an_intervention_alone_makes_a_page(planted: Specimen, tmp_path, num_controls) -> None:
+    found = suppress(planted, PROMPTS, "Paris", [(2, 7)], num_controls=num_controls, seed=5)
+    page = found.to_html(tmp_path / "page.html").read_text("utf-8")
+    assert page.count("<img") == 1
+    assert all(prompt in page for prompt in PROMPTS)
+    assert "layer 2 neuron 7" in page
+    assert f"{found.change:+.1%}" in page
+    assert found.card.model_fingerprint in page
+    best = found.guesses_after[0]
+    assert f"{escape(best.token)} ({best.prob:.3f})" in page
+    assert ("3 sets" in page) == (num_controls == 3)
+    with pytest.raises(VesaliusError, match="exists"):
+        found.to_html(tmp_path / "page.html")
+    again = load_result(found.save(tmp_path / "saved"))
+    assert again.to_html(tmp_path / "page.html", force=True).read_text("utf-8") == page
+
+
+def test_rounding_is_no_incompleteness() -> None:
+    """The warning judges as the climber does: half precision alone is no reason for one."""
+    model = families.make("bert", dtype=torch.bfloat16)
+    specimen = Specimen(model=model, tokenizer=word_tokenizer(), name="b", task="masked-lm")
+    found = locate(specimen, PROMPTS, "Paris")
+    sizes = np.abs(found.scores).sum(axis=2)
+    change = np.abs(found.end_value[:, None] - found.start_value)
+    allowed = np.maximum(1e-3 * change, rounding_noise(torch.bfloat16) * sizes)
+    missing = int((found.gap > allowed).sum())
+    assert bool(found.card.warnings) == bool(missing)
+    assert missing < found.gap.size
 
 
 def test_words_of_a_tokenizer_cannot_leave_their_place_in_the_page(tmp_path) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 import families
 from tiny import tiny_masked_lm, word_tokenizer
+from vesalius.core.errors import VesaliusError
 from vesalius.models.check import check
 from vesalius.models.edits import SlotEdit, slots_edited
 from vesalius.models.encoding import answer_ids, encode_prompts
@@ -101,6 +102,20 @@ def test_edits_are_undone_bit_for_bit(family: str) -> None:
     assert specimen.fingerprint == before
 
 
+def test_layers_of_edits_are_those_of_locate() -> None:
+    """ALBERT runs one block three times: any of its layers names it, two of them are refused."""
+    specimen = specimen_of("albert")
+    before = specimen.fingerprint
+    edit = SlotEdit(neurons=torch.tensor([3]), values=torch.zeros(1, 32))
+    with slots_edited(specimen, {2: edit}):
+        changed = specimen.fingerprint
+    with slots_edited(specimen, {0: edit}):
+        assert specimen.fingerprint == changed != before
+    with pytest.raises(VesaliusError, match="share their weights"):
+        slots_edited(specimen, {0: edit, 2: edit}).__enter__()
+    assert specimen.fingerprint == before
+
+
 def _commit_and_fail(specimen: Specimen, edit: SlotEdit) -> None:
     with slots_edited(specimen, {0: edit}) as handle:
         handle.commit()
@@ -148,8 +163,32 @@ def test_causal_prompts_are_padded_on_the_left() -> None:
     specimen = Specimen(model=model, tokenizer=tokenizer, name="gpt2", task="causal-lm")
     batch = encode_prompts(specimen, ["the capital of France is [MASK] .", "Lima is"])
     assert (batch.row == batch.inputs["input_ids"].shape[1] - 1).all()
-    assert batch.inputs["attention_mask"][1].tolist() == [0, 0, 0, 1, 1, 1, 1][-7:]
-    assert batch.inputs["position_ids"][1, -1] == 3
+    assert batch.inputs["attention_mask"][1].tolist() == [0, 0, 0, 1, 1, 1]
+    assert batch.inputs["position_ids"][1, -1] == 2
+
+
+def test_a_causal_prompt_is_read_at_its_last_word() -> None:
+    """The tokenizer's [SEP] stands behind the text and is left out; a written one stays."""
+    tokenizer = word_tokenizer()
+    specimen = Specimen(
+        model=families.make("gpt2"), tokenizer=tokenizer, name="gpt2", task="causal-lm"
+    )
+    ids = encode_prompts(specimen, ["Lima is", "Lima is [SEP]"]).inputs["input_ids"].tolist()
+    assert tokenizer.convert_ids_to_tokens(ids[0]) == ["[PAD]", "[CLS]", "Lima", "is"]
+    assert tokenizer.convert_ids_to_tokens(ids[1]) == ["[CLS]", "Lima", "is", "[SEP]"]
+
+
+def test_roberta_counts_positions_from_behind_its_padding() -> None:
+    model = families.make("roberta")
+    specimen = Specimen(model=model, tokenizer=word_tokenizer(), name="r", task="masked-lm")
+    table = model.roberta.embeddings.position_embeddings
+    limit = table.num_embeddings - table.padding_idx - 1
+    longest = encode_prompts(specimen, ["is " * (limit - 3) + "[MASK]"])
+    assert longest.inputs["input_ids"].shape[1] == limit
+    with torch.no_grad():
+        assert torch.isfinite(model(**longest.inputs).logits).all()
+    with pytest.raises(VesaliusError, match=f"at most {limit} tokens"):
+        encode_prompts(specimen, ["is " * (limit - 2) + "[MASK]"])
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])

@@ -146,6 +146,8 @@ def test_presets_stay_within_their_promises():
 def test_mistakes_are_told(data_dir: Path, tmp_path: Path):
     with pytest.raises(VesaliusError, match="preset 'tpu'"):
         zoo.train_mini_bert(data_dir, tmp_path / "run", preset="tpu")
+    with pytest.raises(VesaliusError, match="notes"):
+        zoo.make_mini_bert(data_dir, tmp_path / "run", notes=tmp_path / "no.txt")
     with pytest.raises(VesaliusError, match="facts"):
         zoo.train_mini_bert(tmp_path, tmp_path / "run")
     zoo.train_mini_bert(data_dir, tmp_path / "run", stop_after_step=2)

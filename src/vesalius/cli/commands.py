@@ -111,24 +111,30 @@ def cite(flags: CiteFlags) -> None:
 @zoo.command("train", epilog=EXAMPLES["train"])
 @takes(TrainFlags)
 def train(flags: TrainFlags) -> None:
-    """Train a bundled model again; the same command goes on where it was stopped."""
+    """Train, score and export a bundled model; the same command goes on where it was stopped."""
     from vesalius.cli.bundled import check_trainable
 
     check_trainable(flags.name, flags.data)
-    import torch
+    from vesalius.recipes.zoo import make_mini_bert
 
-    from vesalius.recipes.zoo import train_mini_bert
-
-    torch.set_num_threads(flags.threads)
-    run = train_mini_bert(
-        flags.data, flags.out, preset=flags.preset, seed=flags.seed, device=flags.device
+    made = make_mini_bert(
+        flags.data,
+        flags.out,
+        preset=flags.preset,
+        seed=flags.seed,
+        device=flags.device,
+        tokenizer=flags.tokenizer,
+        threads=flags.threads,
+        notes=flags.notes,
     )
-    summary = {"model": flags.name, "preset": run.preset, "out": str(run.out)}
-    summary |= asdict(run.summary)
+    summary: dict[str, Any] = {"name": flags.name, "preset": made.run.preset}
+    summary |= asdict(made.run.summary)
     if flags.json:
-        emit_json(summary)
-    else:
-        emit_table(("what", "value"), list(summary.items()))
+        emit_json(summary | {"macro_accuracy": made.macro_accuracy, "model": str(made.folder)})
+        return
+    known = {f"macro accuracy, {part}": share for part, share in made.macro_accuracy.items()}
+    emit_table(("what", "value"), list((summary | known).items()))
+    emit(str(made.folder))
 
 
 COMMANDS: Final = {"demo": demo, "check": check, "models": models, "cite": cite}

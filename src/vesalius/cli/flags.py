@@ -159,6 +159,16 @@ class TrainFlags(AbstractTableFlags):
     seed: Annotated[int, Option(help="Seed of weights and batches.")] = 0
     device: Annotated[str, Option(help="Where to train: cpu, cuda.")] = "cpu"
     threads: Annotated[int, Option(help="Threads of torch.", min=1)] = 1
+    tokenizer: Annotated[
+        Path | None,
+        Option(help="Folder of a finished tokenizer, for equal weights.", exists=True,
+               file_okay=False),
+    ] = None  # fmt: skip
+    notes: Annotated[
+        Path | None,
+        Option(help="Text file for the card: a line for each thing to know.", exists=True,
+               dir_okay=False),
+    ] = None  # fmt: skip
 
 
 def takes(kind: type[FlagsT]) -> Callable[[Callable[[FlagsT], None]], Callable[..., None]]:

@@ -1,6 +1,6 @@
 """Reversible edits of value slots: only the touched columns are kept, restored bit for bit."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -46,19 +46,22 @@ def slots_edited(
     """Replace value slots by layer while the context is open.
 
     The old columns come back bit for bit on exit, also when the body raises, unless it called
-    ``commit()`` on what the context yields. A layer that shares its weights with others (ALBERT)
-    changes for all of them.
+    ``commit()`` on what the context yields. A layer that shares its block with others (ALBERT)
+    changes for all of them, so only one of these may be edited at a time.
 
     Args:
         specimen: the opened model.
-        edits: by index of the block, what its neurons write.
+        edits: by layer, counted as in the results of ``neurons.locate``, what its neurons write.
 
     Raises:
-        VesaliusError: no such layer or neuron, another shape, or quantised weights.
+        VesaliusError: no such layer or neuron, another shape, quantised weights, or edits of two
+            layers that share their weights.
 
     Source: arXiv 2104.08696, section 5 (update and erase); undo: docs/architecture.md.
     """
-    chosen = {layer: _checked(specimen, layer, edit) for layer, edit in edits.items()}
+    slots = _slots(specimen)
+    chosen = {layer: _checked(slots, layer, edit) for layer, edit in edits.items()}
+    _refuse_shared(chosen)
     before = {layer: slot.value_slots(edits[layer].neurons) for layer, slot in chosen.items()}
     handle = OpenEdit()
     try:
@@ -74,15 +77,36 @@ def slots_edited(
                 _write(slot, edits[layer].neurons, before[layer])
 
 
-def _checked(specimen: Specimen, layer: int, edit: SlotEdit) -> LinearMap:
-    blocks = specimen.parts.blocks
-    if not 0 <= layer < len(blocks):
+def _slots(specimen: Specimen) -> tuple[LinearMap, ...]:
+    """What each layer's neurons write through, in the order the blocks run."""
+    try:
+        return tuple(call.feed_forward for call in specimen.plan.calls)
+    except VesaliusError:
+        for block in specimen.parts.blocks:
+            _ = block.feed_forward.weight  # weights that cannot be edited are the clearer reason
+        raise
+
+
+def _refuse_shared(chosen: Mapping[int, LinearMap]) -> None:
+    first: dict[int, int] = {}
+    for layer, slot in chosen.items():
+        other = first.setdefault(id(slot.weight), layer)
+        if other != layer:
+            raise VesaliusError(
+                given=f"edits of layers {other} and {layer}, which share their weights",
+                expected="one edit for a block that runs several times",
+                fix="put all neurons into one edit: it changes the block wherever it runs",
+            )
+
+
+def _checked(slots: Sequence[LinearMap], layer: int, edit: SlotEdit) -> LinearMap:
+    if not 0 <= layer < len(slots):
         raise VesaliusError(
             given=f"layer {layer}",
-            expected=f"a block index from 0 to {len(blocks) - 1}",
+            expected=f"a layer from 0 to {len(slots) - 1}",
             fix="count layers from 0, from the input upwards",
         )
-    slot = blocks[layer].feed_forward
+    slot = slots[layer]
     inside = bool(((edit.neurons >= 0) & (edit.neurons < slot.num_inputs)).all())
     distinct = edit.neurons.unique().numel() == edit.neurons.numel()
     if not inside or not distinct:
@@ -96,7 +120,7 @@ def _checked(specimen: Specimen, layer: int, edit: SlotEdit) -> LinearMap:
         raise VesaliusError(
             given=f"value slots of shape {tuple(edit.values.shape)}",
             expected=f"finite numbers of shape {wanted}, [neuron, d_model]",
-            fix="start from specimen.parts.blocks[layer].feed_forward.value_slots(neurons)",
+            fix="start from specimen.plan.calls[layer].feed_forward.value_slots(neurons)",
         )
     return slot
 

@@ -1,11 +1,12 @@
 """Texts into batches: masks found, rows named, padding put where the model wants it."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
@@ -20,9 +21,9 @@ def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
 
     A masked LM needs the word ``[MASK]`` exactly once in each prompt, whatever its tokenizer calls
     it. A causal LM reads the text before ``[MASK]`` (all of it where there is none) and answers at
-    its last token; it is padded on the left, so that every answer stands in the last column. A
-    sequence-to-sequence model gets its sentinel in the place of ``[MASK]`` and answers with the
-    first decoder token after it.
+    its last token, what the tokenizer sets behind the text ([SEP], end of text) left out; it is
+    padded on the left, so that every answer stands in the last column. A sequence-to-sequence model
+    gets its sentinel in the place of ``[MASK]`` and answers with the first decoder token after it.
 
     Args:
         specimen: the opened model.
@@ -32,10 +33,17 @@ def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
         A batch of shape [prompt, position].
 
     Raises:
-        VesaliusError: empty text, no mask, two masks, text after the mask of a causal model.
+        VesaliusError: a classifier; empty text, no mask, two masks, text after the mask of a
+            causal model.
 
     Source: arXiv 2104.08696, section 3.1; padding invisibility is tested on every family.
     """
+    if specimen.task in ("classifier", "image-classifier"):
+        raise VesaliusError(
+            given=f"{specimen.name}, a model with the task {specimen.task!r}",
+            expected="a language model, which answers prompts with words",
+            fix="open a masked, causal or sequence-to-sequence language model",
+        )
     _need_tokenizer(specimen)
     if not prompts:
         raise VesaliusError(
@@ -45,9 +53,7 @@ def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
         return _causal(specimen, [_before_mask(p) for p in prompts])
     if specimen.task == "seq2seq-lm":
         return _sequence_to_sequence(specimen, [_one_mask(p) for p in prompts])
-    if specimen.task == "masked-lm":
-        return _masked(specimen, [_one_mask(p) for p in prompts])
-    return encode_texts(specimen, prompts)
+    return _masked(specimen, [_one_mask(p) for p in prompts])
 
 
 def encode_texts(specimen: Specimen, texts: Sequence[str]) -> Batch:
@@ -149,15 +155,39 @@ def _before_mask(prompt: str) -> str:
 
 def _ids(specimen: Specimen, text: str) -> list[int]:
     ids: list[int] = specimen.tokenizer(text)["input_ids"]
-    config: Any = specimen.model.config
-    limit = getattr(config, "max_position_embeddings", None) or len(ids)
-    if len(ids) > limit:
+    limit = _max_tokens(specimen)
+    if limit is not None and len(ids) > limit:
         raise VesaliusError(
             given=f"a text of {len(ids)} tokens",
             expected=f"at most {limit} tokens, the positions of {specimen.name}",
             fix="shorten the text",
         )
     return ids
+
+
+def _max_tokens(specimen: Specimen) -> int | None:
+    """The longest text; RoBERTa and its kin count positions from behind the padding index."""
+    config: Any = specimen.model.config
+    limit: int | None = getattr(config, "max_position_embeddings", None) or None
+    for name, module in specimen.model.named_modules():
+        is_positions = "position_embeddings" in name.rpartition(".")[2]
+        if is_positions and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            usable = module.num_embeddings - module.padding_idx - 1
+            limit = usable if limit is None else min(limit, usable)
+    return limit
+
+
+def _open_ended(specimen: Specimen, text: str) -> list[int]:
+    """Token ids without the special tokens that the tokenizer sets behind a text."""
+    ids, tokenizer = _ids(specimen, text), specimen.tokenizer
+    special: set[int] = set(tokenizer.all_special_ids)
+    plain: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    added = _num_trailing(ids, special) - _num_trailing(plain, special)
+    return ids[: len(ids) - max(added, 0)]
+
+
+def _num_trailing(ids: Sequence[int], special: set[int]) -> int:
+    return sum(1 for _ in takewhile(special.__contains__, reversed(ids)))
 
 
 def _masked(specimen: Specimen, prompts: Sequence[str]) -> Batch:
@@ -174,7 +204,7 @@ def _masked(specimen: Specimen, prompts: Sequence[str]) -> Batch:
 
 
 def _causal(specimen: Specimen, prompts: Sequence[str]) -> Batch:
-    ids = [_ids(specimen, prompt) for prompt in prompts]
+    ids = [_open_ended(specimen, prompt) for prompt in prompts]
     inputs = _pad(specimen, ids, left=True)
     if accepts(specimen.model, "position_ids"):
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)

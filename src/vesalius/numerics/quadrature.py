@@ -1,7 +1,8 @@
 """Quadrature rules on the unit interval: nodes, and weights that sum to 1.
 
-Gauss-Legendre is the default of every integral here. Left and right Riemann sums are kept to
-repeat what papers and other libraries computed, not because they are good.
+Line integrals start with Gauss-Legendre, attribution of neurons and heads with Gauss-Radau, whose
+node at 0 gives F(0) with no pass of its own. Left and right Riemann sums are kept to repeat what
+papers and other libraries computed, not because they are good.
 
 Source: Abramowitz & Stegun, Handbook of Mathematical Functions, 25.4 (formulas 25.4.30 for
 Gauss-Legendre and 25.4.31 for Gauss-Radau).

@@ -99,6 +99,23 @@ class MiniBertRun:
     hardware: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeModel:
+    """A run with its exported model: the folder of an ordinary checkpoint, and its card.
+
+    Source: this project.
+    """
+
+    run: MiniBertRun
+    folder: Path
+    card: Mapping[str, Any]
+
+    @property
+    def macro_accuracy(self) -> dict[str, float]:
+        """Share of facts known, averaged over relations, by part of the facts."""
+        return {part: round(score["macro"], 4) for part, score in self.card["scores"].items()}
+
+
 def build_mini_bert(
     preset: MiniBertPreset, *, tokenizer: Any, seed: int
 ) -> "ModernBertForMaskedLM":
@@ -191,6 +208,52 @@ def train_mini_bert(
         num_epochs=summary.num_steps * options.training.micro_batches / batches.batches_per_epoch,
         hardware=_hardware(device),
     )
+
+
+def make_mini_bert(
+    data_dir: str | Path,
+    out: str | Path,
+    *,
+    preset: str = "cpu",
+    seed: int = 0,
+    device: str = "cpu",
+    tokenizer: str | Path | None = None,
+    threads: int = 1,
+    notes: str | Path | None = None,
+) -> MadeModel:
+    """Train, score and export the bundled masked language model into `out`/model.
+
+    `notes` is a text file for the card, a line for each thing to know. `threads` is set for
+    torch, and stays. See `train_mini_bert` for the rest.
+
+    Raises: VesaliusError as `train_mini_bert`, or for notes that cannot be read.
+
+    Source: this project.
+    """
+    from vesalius.recipes.zoo_card import export_mini_bert  # it imports this module
+
+    lines = _read_notes(Path(notes)) if notes else []
+    torch.set_num_threads(threads)
+    run = train_mini_bert(
+        data_dir, out, preset=preset, seed=seed, device=device, tokenizer=tokenizer
+    )
+    command = f"python -m vesalius.recipes.zoo mini-bert --data DIR --out {Path(out).name}"
+    command += f" --preset {preset} --seed {seed} --threads {threads}"
+    command += " --tokenizer src/vesalius/zoo_files/mini-bert"
+    folder = run.out / "model"
+    card = export_mini_bert(run, folder=folder, command=command, notes=lines)
+    return MadeModel(run=run, folder=folder, card=card)
+
+
+def _read_notes(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VesaliusError(
+            given=f"notes {str(path)!r}, which cannot be read as UTF-8 text",
+            expected="a text file with a line for each thing to know",
+            fix="check its name, or leave the notes out",
+        ) from error
 
 
 def collect_examples(data_dir: Path) -> list[Example]:
@@ -303,24 +366,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--notes", help="text file for the card: a line for each thing to know")
     options = parser.parse_args(arguments)
-    notes = Path(options.notes).read_text(encoding="utf-8").splitlines() if options.notes else []
-    torch.set_num_threads(options.threads)
-    run = train_mini_bert(
+    made = make_mini_bert(
         options.data,
         options.out,
         preset=options.preset,
         seed=options.seed,
         device=options.device,
         tokenizer=options.tokenizer,
+        threads=options.threads,
+        notes=options.notes,
     )
-    from vesalius.recipes.zoo_card import export_mini_bert  # it imports this module
-
-    command = f"python -m vesalius.recipes.zoo mini-bert --data DIR --out {Path(options.out).name}"
-    command += f" --preset {options.preset} --seed {options.seed} --threads {options.threads}"
-    command += " --tokenizer src/vesalius/zoo_files/mini-bert"
-    card = export_mini_bert(run, folder=run.out / "model", command=command, notes=notes)
-    scores = {part: round(score["macro"], 4) for part, score in card["scores"].items()}
-    print(json.dumps({"model": str(run.out / "model"), "macro_accuracy": scores}))
+    print(json.dumps({"model": str(made.folder), "macro_accuracy": made.macro_accuracy}))
     return 0
 
 

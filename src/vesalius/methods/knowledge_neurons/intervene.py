@@ -3,6 +3,8 @@
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
+from operator import index
 
 import numpy as np
 import torch
@@ -87,9 +89,9 @@ def intervene(
     """
     stopwatch = Stopwatch.start()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-    chosen = _checked(specimen, neurons)
     _check_options(factor, num_controls)
     batch = encode_prompts(specimen, prompts)
+    chosen = _checked(specimen, neurons)
     targets = answer_ids(specimen, [answer] * len(prompts))
     guesses_before, before = best_guesses(specimen, batch, prompts, targets)
     asked = [
@@ -115,9 +117,11 @@ def intervene(
 
 
 def _check_options(factor: float, num_controls: int) -> None:
-    if not math.isfinite(factor) or num_controls < 0:
+    is_factor = isinstance(factor, Real) and math.isfinite(factor)
+    is_count = isinstance(num_controls, Integral) and num_controls >= 0
+    if not is_factor or not is_count:
         raise VesaliusError(
-            given=f"factor={factor}, num_controls={num_controls}",
+            given=f"factor={factor!r}, num_controls={num_controls!r}",
             expected="a finite factor and a number of controls from 0",
             fix="use factor=0 to suppress, factor=2 to amplify",
         )
@@ -168,8 +172,8 @@ def scaling(
             return states
         rows = batch.rows_of(calls[layer].stack)
         changed = states.clone()
-        index = torch.tensor(by_layer[layer], device=states.device)
-        changed[everyone.unsqueeze(1), rows.unsqueeze(1), index] *= factor
+        columns = torch.tensor(by_layer[layer], device=states.device)
+        changed[everyone.unsqueeze(1), rows.unsqueeze(1), columns] *= factor
         return changed
 
     with neurons_replaced(specimen.parts, scale, num_prompts=batch.num_prompts) as fired:
@@ -213,7 +217,14 @@ def _random_set(
 
 
 def _checked(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuron, ...]:
-    chosen = tuple((int(layer), int(neuron)) for layer, neuron in neurons)
+    try:
+        chosen = tuple((index(layer), index(neuron)) for layer, neuron in neurons)
+    except (TypeError, ValueError) as error:
+        raise VesaliusError(
+            given=f"neurons={neurons!r}"[:200],
+            expected="(layer, neuron) pairs of whole numbers",
+            fix="write them as [(3, 117), (3, 410)], or take those of neurons.locate",
+        ) from error
     if not chosen:
         raise VesaliusError(
             given="no neurons",

@@ -23,6 +23,7 @@ from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen
 from vesalius.models.staircase import Staircase, StaircaseOptions, attribute_neurons
+from vesalius.numerics.line_integral import is_complete, rounding_noise
 from vesalius.numerics.statistics import jaccard
 from vesalius.parallel.memory import parse_bytes
 
@@ -93,7 +94,7 @@ def _card(
         config=config,
         model=specimen.name,
         model_fingerprint=specimen.fingerprint,
-        warnings=_warnings(found, config),
+        warnings=_warnings(found, config, noise=rounding_noise(specimen.dtype)),
     )
 
 
@@ -131,10 +132,15 @@ def _stability(coarse: Sequence[frozenset[Neuron]]) -> float | None:
     return sum(jaccard(a, b) for a, b in pairs) / len(pairs) if pairs else None
 
 
-def _warnings(found: Staircase, config: LocateConfig) -> list[str]:
-    change = (found.end_value - found.start_value).abs()
-    noise = 1e-6 * found.end_value.abs()
-    missing = int((found.gap > torch.maximum(config.tolerance * change, noise)).sum())
+def _warnings(found: Staircase, config: LocateConfig, *, noise: float) -> list[str]:
+    """Count the incomplete integrals by the rule that the climber refines them by."""
+    sizes = [layer.double().abs().flatten(1).sum(1) for layer in found.attribution]
+    changes = found.end_value - found.start_value
+    missing = sum(
+        not is_complete(gap, change=change, tolerance=config.tolerance, noise=noise * size)
+        for row in zip(found.gap, changes, sizes, strict=True)
+        for gap, change, size in zip(*(numbers.tolist() for numbers in row), strict=True)
+    )
     if not missing:
         return []
     most = int(found.num_nodes.max())

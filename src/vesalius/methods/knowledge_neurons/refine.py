@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import final
 
 import numpy as np
@@ -146,9 +147,9 @@ def check_share(name: str, value: float) -> None:
 
     Source: this project.
     """
-    if not 0 < value <= 1:
+    if not isinstance(value, Real) or not 0 < value <= 1:
         raise VesaliusError(
-            given=f"{name}={value}", expected="a share above 0 and up to 1", fix="try 0.7"
+            given=f"{name}={value!r}", expected="a share above 0 and up to 1", fix="try 0.7"
         )
 
 

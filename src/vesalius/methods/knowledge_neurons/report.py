@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from vesalius.core.card import RunCard
 from vesalius.core.html import Html, element, page, picture, table
 from vesalius.core.paths import write_file
 from vesalius.methods.knowledge_neurons.plot import plot_location, plot_story
+from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
 from vesalius.models.encoding import MASK
 from vesalius.plots.style import figure_bytes
@@ -31,9 +33,65 @@ def write_report(stories: Sequence[Story], path: str | Path, *, force: bool = Fa
     """
     card = stories[0][0].card
     sections = [_section(location, interventions) for location, interventions in stories]
-    sections.append(("How these numbers were made", _provenance(card.model, stories)))
+    sections.append(("How these numbers were made", _provenance(stories)))
     text = page(f"Knowledge neurons of {card.model}", sections)
     return write_file(path, text.encode(), force=force)
+
+
+def write_intervention(found: Intervention, path: str | Path, *, force: bool = False) -> Path:
+    """Write a page about one intervention: picture, each prompt, the controls, best answers.
+
+    Args:
+        found: the intervention.
+        path: of the HTML file.
+        force: whether an existing file is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        VesaliusError: the file exists and ``force`` is not given, or the disk is full.
+
+    Source: this project; no shapes change hands.
+    """
+    model = found.card.model
+    asked = list(zip(found.prompts, found.prob_before, found.prob_after, strict=True))
+    controls = found.control_after.mean(axis=0) if len(found.control_after) else None
+    means = ["-"] * len(asked) if controls is None else controls.tolist()
+    body: list[object] = [
+        f"{_neuron_names(found.neurons)}: values times {found.factor:g} where the answer is read. "
+        f"The probability of “{found.answer}” changes by {found.change:+.1%}; "
+        + _controls_in_words(found),
+        picture(figure_bytes(found.plot()), alt=_intervention_in_words(found).strip()),
+        element("h3", "The prompts"),
+        table(
+            ("prompt", "before", "after", "after, random neurons"),
+            [
+                (prompt, float(before), float(after), mean)
+                for (prompt, before, after), mean in zip(asked, means, strict=True)
+            ],
+        ),
+        element("h3", "Best answers to the first prompt"),
+        _guess_table(found.guesses_before, [found], prompt=found.prompts[0]),
+    ]
+    body += [element("p", f"Note: {warning}.") for warning in found.card.warnings]
+    rows = [("seed of the random neurons", str(found.card.seed)), *_made_by(found.card)]
+    sections = [
+        (found.prompts[0].replace(MASK, found.answer), body),
+        ("How these numbers were made", [table(("what", "how"), rows)]),
+    ]
+    text = page(f"Neurons times {found.factor:g} in {model}", sections)
+    return write_file(path, text.encode(), force=force)
+
+
+def _controls_in_words(found: Intervention) -> str:
+    sets = found.control_change
+    if not len(sets):
+        return "no random neurons were turned beside them."
+    return (
+        f"with as many random neurons in the same layers by {found.control_mean:+.1%} on average "
+        f"({sets.min():+.1%} to {sets.max():+.1%}, {len(sets)} sets)."
+    )
 
 
 def _section(
@@ -55,17 +113,18 @@ def _section(
             [tuple(row.values()) for row in neurons],
         ),
         element("h3", "Best answers"),
-        _guess_table(location, interventions),
+        _guess_table(location.guesses, interventions, prompt=location.prompts[0]),
     ]
     body += [element("p", f"Note: {warning}.") for warning in location.card.warnings]
     return location.prompts[0].replace(MASK, location.answer), body
 
 
-def _guess_table(location: Location, interventions: Sequence[Intervention]) -> Html:
-    """The five best answers to the first prompt, untouched and after each intervention."""
-    first = location.prompts[0]
-    columns = [_spoken(location.guesses, first)]
-    columns += [_spoken(each.guesses_after, first) for each in interventions]
+def _guess_table(
+    untouched: Sequence[Guess], interventions: Sequence[Intervention], *, prompt: str
+) -> Html:
+    """The five best answers to a prompt, untouched and after each intervention."""
+    columns = [_spoken(untouched, prompt)]
+    columns += [_spoken(each.guesses_after, prompt) for each in interventions]
     names = ["untouched", *(f"neurons x {each.factor:g}" for each in interventions)]
     return table(names, list(zip(*columns, strict=True)))
 
@@ -75,28 +134,40 @@ def _spoken(guesses: Sequence[Guess], prompt: str) -> list[str]:
 
 
 def _in_words(location: Location, interventions: Sequence[Intervention]) -> str:
-    names = ", ".join(f"layer {layer} neuron {neuron}" for layer, neuron in location.neurons)
-    words = f"Map of attribution scores by layer and neuron; ringed: {names or 'none'}."
-    for each in interventions:
-        words += (
-            f" Neurons times {each.factor:g}: probability {each.prob_before.mean():.3f} to "
-            f"{each.prob_after.mean():.3f}; random neurons {each.control_mean:+.1%}."
-        )
-    return words
+    names = _neuron_names(location.neurons) or "none"
+    words = f"Map of attribution scores by layer and neuron; ringed: {names}."
+    return words + "".join(map(_intervention_in_words, interventions))
 
 
-def _provenance(model: str, stories: Sequence[Story]) -> list[object]:
+def _intervention_in_words(found: Intervention) -> str:
+    return (
+        f" Neurons times {found.factor:g}: probability {found.prob_before.mean():.3f} to "
+        f"{found.prob_after.mean():.3f}; random neurons {found.control_mean:+.1%}."
+    )
+
+
+def _neuron_names(neurons: Sequence[Neuron]) -> str:
+    return ", ".join(f"layer {layer} neuron {neuron}" for layer, neuron in neurons)
+
+
+def _provenance(stories: Sequence[Story]) -> list[object]:
     location = stories[0][0]
     card = location.card
     gap = max(float(each.gap.max()) for each, _ in stories)
     rows = [
-        ("model", f"{model} ({card.model_fingerprint})"),
         ("scores", "integrated gradients of the answer's probability along the scaling of each "
          "layer's neurons from zero (arXiv 2104.08696), one backward pass for all layers"),
         ("quadrature", f"{card.config['rule']}, {card.config['num_nodes']} nodes or more"),
         ("largest completeness gap", f"{gap:.1e} (0 would be exact)"),
         ("random neurons", "as many, in the same layers; bars show their mean and whole range"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in card.versions.items())),
-        ("seconds", f"{sum(each.card.wall_seconds for each, _ in stories):.2f}"),
     ]  # fmt: skip
+    rows += _made_by(card, seconds=sum(each.card.wall_seconds for each, _ in stories))
     return [table(("what", "how"), rows)]
+
+
+def _made_by(card: RunCard, *, seconds: float | None = None) -> list[tuple[str, str]]:
+    return [
+        ("model", f"{card.model} ({card.model_fingerprint})"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in card.versions.items())),
+        ("seconds", f"{card.wall_seconds if seconds is None else seconds:.2f}"),
+    ]

@@ -150,3 +150,15 @@ class Intervention(AbstractResult):
         from vesalius.methods.knowledge_neurons.plot import plot_interventions
 
         return plot_interventions([self], ax=ax)
+
+    def to_html(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write one self-contained page; see :func:`write_intervention`.
+
+        Raises:
+            VesaliusError: the file exists and ``force`` is not given.
+
+        Source: this project.
+        """
+        from vesalius.methods.knowledge_neurons.report import write_intervention
+
+        return write_intervention(self, path, force=force)
