@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from vesalius.models.calls import of_streams
-from vesalius.models.integrals import Staircase, StaircaseOptions, head_bytes, saved_bytes
+from vesalius.models.integrals import Staircase, StaircaseOptions, complete, head_bytes, saved_bytes
 from vesalius.models.ladder import Ladder, Streams
 from vesalius.models.objectives import Objective
 from vesalius.models.plan import Plan
 from vesalius.models.sites import NeuronSite, Site
-from vesalius.numerics.line_integral import is_complete, rounding_noise
 from vesalius.numerics.quadrature import Rule
 from vesalius.parallel.memory import fill
 
@@ -60,7 +59,14 @@ class Climber:
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
                 num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])
-                done[i] |= self._done(gap[i], end_value - start_value[i], attribution[i])
+                done[i] |= complete(
+                    gap[i],
+                    end_value=end_value,
+                    start_value=start_value[i],
+                    attribution=attribution[i],
+                    tolerance=self.options.tolerance,
+                    dtype=self.ladder.calls[0].hidden.dtype,
+                )
         return Staircase(
             names=tuple(site.name for site in sites),
             signal=tuple(site.shown for site in sites),
@@ -69,18 +75,6 @@ class Climber:
             start_value=start_value,
             gap=gap,
             num_nodes=num_nodes,
-        )
-
-    def _done(self, gap: Tensor, change: Tensor, attribution: Tensor) -> Tensor:
-        """For which prompts a site's sum is complete, up to the rounding of the sum."""
-        noise = rounding_noise(self.ladder.calls[0].hidden.dtype)
-        sizes = _total(attribution.abs()).tolist()
-        return torch.tensor(
-            [
-                is_complete(g, change=c, tolerance=self.options.tolerance, noise=noise * size)
-                for g, c, size in zip(gap.tolist(), change.tolist(), sizes, strict=True)
-            ],
-            device=gap.device,
         )
 
     def _at_zero(self, sites: list[Site]) -> Tensor:

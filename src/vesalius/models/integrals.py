@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vesalius.models.parts import BlockPart
-from vesalius.numerics.line_integral import TOLERANCE
+from vesalius.numerics.line_integral import TOLERANCE, rounding_noise
 from vesalius.numerics.quadrature import Rule, gauss_radau
 from vesalius.parallel.memory import DEFAULT_BYTES
 
@@ -48,6 +49,33 @@ class Staircase:
     start_value: Float[Tensor, "site batch"]
     gap: Float[Tensor, "site batch"]
     num_nodes: Int[Tensor, "site batch"]
+
+
+def complete(
+    gap: Float[Tensor, " batch"],
+    *,
+    end_value: Float[Tensor, " batch"],
+    start_value: Float[Tensor, " batch"],
+    attribution: Float[Tensor, "batch *axes"],
+    tolerance: float,
+    dtype: torch.dtype,
+) -> Bool[Tensor, " batch"]:
+    """Tell for which prompts a site's sum is complete, up to the rounding of what was summed.
+
+    Args:
+        gap: what the sum misses, shape [batch].
+        end_value: F(1), shape [batch].
+        start_value: F(0) of the site, shape [batch].
+        attribution: the terms of the sum, shape [batch, ...].
+        tolerance: share of |F(1) - F(0)| that may be missing.
+        dtype: in which the model computed.
+
+    Source: ``vesalius.numerics.line_integral.is_complete``, for a batch.
+    """
+    scale = torch.maximum(end_value.abs(), start_value.abs())
+    scale = torch.maximum(scale, attribution.abs().flatten(1).sum(1).to(scale))
+    noise = rounding_noise(dtype) * scale
+    return gap <= torch.maximum(tolerance * (end_value - start_value).abs(), noise)
 
 
 def head_bytes(num_logits: int, bytes_each: int) -> int:

@@ -129,7 +129,8 @@ def _blocks(
         _refuse_experts(name, module)
         attentions = _attentions(name, module, config, rule)
         feed_forward = _feed_forward(name, module, d_model, rule)
-        if feed_forward is None or not _is_wide(feed_forward, config):
+        named = rule is not None  # what a user registered is taken at its word
+        if feed_forward is None or not (named or _is_wide(feed_forward, config)):
             _refuse_feed_forward(name, module, feed_forward, config)
         yield BlockPart(
             name=name,

@@ -20,10 +20,10 @@ from vesalius.methods.knowledge_neurons.refine import (
 )
 from vesalius.methods.knowledge_neurons.result import Location
 from vesalius.models.encoding import answer_ids, encode_prompts
+from vesalius.models.integrals import complete
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen
 from vesalius.models.staircase import Staircase, StaircaseOptions, attribute_neurons
-from vesalius.numerics.line_integral import is_complete, rounding_noise
 from vesalius.numerics.statistics import jaccard
 from vesalius.parallel.memory import parse_bytes
 
@@ -94,7 +94,7 @@ def _card(
         config=config,
         model=specimen.name,
         model_fingerprint=specimen.fingerprint,
-        warnings=_warnings(found, config, noise=rounding_noise(specimen.dtype)),
+        warnings=_warnings(found, config, specimen.dtype),
     )
 
 
@@ -132,15 +132,21 @@ def _stability(coarse: Sequence[frozenset[Neuron]]) -> float | None:
     return sum(jaccard(a, b) for a, b in pairs) / len(pairs) if pairs else None
 
 
-def _warnings(found: Staircase, config: LocateConfig, *, noise: float) -> list[str]:
+def _warnings(found: Staircase, config: LocateConfig, dtype: torch.dtype) -> list[str]:
     """Count the incomplete integrals by the rule that the climber refines them by."""
-    sizes = [layer.double().abs().flatten(1).sum(1) for layer in found.attribution]
-    changes = found.end_value - found.start_value
-    missing = sum(
-        not is_complete(gap, change=change, tolerance=config.tolerance, noise=noise * size)
-        for row in zip(found.gap, changes, sizes, strict=True)
-        for gap, change, size in zip(*(numbers.tolist() for numbers in row), strict=True)
-    )
+    missing = 0
+    for gap, start, attribution in zip(
+        found.gap, found.start_value, found.attribution, strict=True
+    ):
+        whole = complete(
+            gap,
+            end_value=found.end_value,
+            start_value=start,
+            attribution=attribution,
+            tolerance=config.tolerance,
+            dtype=dtype,
+        )
+        missing += int((~whole).sum())
     if not missing:
         return []
     most = int(found.num_nodes.max())
