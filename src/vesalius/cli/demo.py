@@ -28,11 +28,6 @@ def show_demo(found: "Demo", *, json: bool) -> None:
         return
     for story in found.stories:
         emit_story(story.location, (story.suppressed, story.amplified))
-    changes = found.changes.values()
-    emit(
-        f"Shown: of {len(changes)} well-known facts that the model answers rightly, those that\n"
-        "move most when their neurons are suppressed, one of a relation. All of them move by "
-        f"{sum(changes) / len(changes):+.1%} on average.\n"
-    )
+    emit(f"{found.how_chosen}\n")
     for path in found.files:
         emit(str(path))

@@ -61,11 +61,13 @@ class Story:
 class Demo:
     """What the demo found, and the files it wrote: the page first, then a picture per fact.
 
-    ``changes`` holds the relative change under suppression of every fact that the model knew.
+    ``changes`` holds the relative change under suppression of every fact that the model knew,
+    ``how_chosen`` one sentence on which of them are shown.
     """
 
     stories: tuple[Story, ...]
     changes: dict[str, float]
+    how_chosen: str
     files: tuple[Path, ...]
 
 
@@ -102,13 +104,14 @@ def run_demo(
             expected="a model that knows at least one of them",
             fix="ask it for facts of yours: vesalius neurons locate --prompt ... --answer ...",
         )
+    changes = {f"{k.fact.subject}, {k.fact.answer}": k.change for k in known}
     stories = tuple(_story(specimen, fact, location, seed) for fact, location in _shown(known))
     out = Path(out)
     made_before = (out / MARKER).is_file()
     with new_folder(out, force=force or made_before, marker=MARKER) as folder:
         names = [MARKER]
         pages = [(s.location, (s.suppressed, s.amplified)) for s in stories]
-        write_report(pages, folder / MARKER)
+        write_report(pages, folder / MARKER, notes=[_how_chosen(changes)])
         for story in stories:
             stem = _stem(story.fact)
             axes = plot_story(story.location, (story.suppressed, story.amplified))
@@ -119,7 +122,8 @@ def run_demo(
             story.amplified.save(folder / stem / "amplified")
     return Demo(
         stories=stories,
-        changes={f"{k.fact.subject}, {k.fact.answer}": k.change for k in known},
+        changes=changes,
+        how_chosen=_how_chosen(changes),
         files=tuple(out / name for name in names),
     )
 
@@ -164,6 +168,16 @@ def _story(specimen: Specimen, fact: Fact, location: Location, seed: int) -> Sto
         location=location,
         suppressed=suppress(specimen, prompts, fact.answer, neurons, seed=seed),
         amplified=amplify(specimen, prompts, fact.answer, neurons, seed=seed),
+    )
+
+
+def _how_chosen(changes: dict[str, float]) -> str:
+    """One sentence on the choice, so that nobody takes the strongest movers for the average."""
+    mean = sum(changes.values()) / len(changes)
+    return (
+        f"Shown: of {len(changes)} well-known facts that the model answers rightly, those that "
+        "move most when their neurons are suppressed, one of a relation. All of them move by "
+        f"{mean:+.1%} on average."
     )
 
 

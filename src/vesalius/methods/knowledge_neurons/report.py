@@ -15,12 +15,15 @@ from vesalius.plots.style import figure_bytes
 Story = tuple[Location, Sequence[Intervention]]
 
 
-def write_report(stories: Sequence[Story], path: str | Path, *, force: bool = False) -> Path:
+def write_report(
+    stories: Sequence[Story], path: str | Path, *, notes: Sequence[str] = (), force: bool = False
+) -> Path:
     """Write a page with a section per fact: answers, map, interventions, and how far to trust it.
 
     Args:
         stories: each fact's location and the interventions on its neurons.
         path: of the HTML file.
+        notes: sentences for the last section, such as how the facts were chosen.
         force: whether an existing file is replaced.
 
     Returns:
@@ -33,7 +36,7 @@ def write_report(stories: Sequence[Story], path: str | Path, *, force: bool = Fa
     """
     card = stories[0][0].card
     sections = [_section(location, interventions) for location, interventions in stories]
-    sections.append(("How these numbers were made", _provenance(stories)))
+    sections.append(("How these numbers were made", [*notes, *_provenance(stories)]))
     text = page(f"Knowledge neurons of {card.model}", sections)
     return write_file(path, text.encode(), force=force)
 
