@@ -52,7 +52,7 @@ class Staircase:
 
 
 # A probability carries the rounding of its logits, which are an order of magnitude larger than 1,
-# gathered over the layers: on mini-bert gaps of 1e-5 of F stay in fp32 whatever the rule. 3e-5 here.
+# gathered over the layers: on mini-bert gaps of 1e-5 of F stay in fp32 whatever the rule.
 _OF_LOGITS = 32
 
 
