@@ -8,7 +8,11 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 
-_SETTINGS = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+_SETTINGS = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",  # else it tells of every retry when there is no network
+}
 
 
 @contextmanager
