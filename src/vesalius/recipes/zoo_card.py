@@ -15,7 +15,6 @@ from vesalius.data.facts import Relation, load_facts, load_relations
 from vesalius.recipes.fact_scores import score_facts
 from vesalius.recipes.zoo import PRESETS, MiniBertRun, build_mini_bert
 from vesalius.training.checkpoint import load_checkpoint
-from vesalius.training.optimizers import build_optimizers
 
 _CORPUS = (
     "Wikipedia sentences of T-REx that mention the facts, and sentences that this project writes "
@@ -65,10 +64,7 @@ def export_mini_bert(
     preset = PRESETS[run.preset]
     tokenizer = AutoTokenizer.from_pretrained(run.out / "tokenizer")
     trained = build_mini_bert(preset, tokenizer=tokenizer, seed=run.seed)
-    optimizers = build_optimizers(trained, options=preset.training)
-    state = torch.get_rng_state()
-    load_checkpoint(run.out, model=trained, optimizers=optimizers)
-    torch.set_rng_state(state)
+    load_checkpoint(run.out, model=trained)
     trained.config.sparse_prediction = False  # users expect logits at every position
     trained.half().save_pretrained(folder)
     weights = folder / "model.safetensors"

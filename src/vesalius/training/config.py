@@ -8,13 +8,16 @@ from typing import Literal
 class TrainingOptions:
     """How long, how fast and how often.
 
-    `num_steps` optimiser steps of `micro_batches` batches each; the learning rate climbs for
-    `warmup_steps`, stays, and falls linearly to zero over the last `decay_share` of the steps.
-    `optimizer` "muon" orthogonalises the updates of the 2-D weights inside the blocks with
-    learning rate `muon_lr` and leaves the others (embeddings, norms, biases) to AdamW.
+    `num_steps` optimiser steps of `micro_batches` batches each, all processes together. The
+    learning rate climbs for `warmup_steps`; then it stays and falls linearly to zero over the
+    last `decay_share` of the steps ("warmup-stable-decay"), or falls linearly at once
+    ("linear"). `optimizer` "muon" orthogonalises the updates of the 2-D weights inside the
+    blocks with learning rate `muon_lr` and leaves the others (embeddings, norms, biases) to
+    AdamW. `compile` runs the model through `torch.compile`, once per shape of batch.
 
-    Source: warm-up-stable-decay of Hu et al. 2024 (arXiv 2404.06395); AdamW of Loshchilov and
-    Hutter 2019; Muon of Jordan et al. 2024 as in `torch.optim.Muon`.
+    Source: warm-up-stable-decay of Hu et al. 2024 (arXiv 2404.06395); linear decay of Devlin et
+    al. 2019; AdamW of Loshchilov and Hutter 2019; Muon of Jordan et al. 2024 as in
+    `torch.optim.Muon`.
     """
 
     num_steps: int
@@ -24,11 +27,17 @@ class TrainingOptions:
     optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
+    schedule: Literal["warmup-stable-decay", "linear"] = "warmup-stable-decay"
     warmup_steps: int = 200
     decay_share: float = 0.25
     max_grad_norm: float = 1.0
     autocast_bf16: bool = True
+    compile: bool = False
     seed: int = 0
     log_every: int = 50
     evaluate_every: int = 500
     checkpoint_every: int = 500
+
+
+# What a resumed run may change: it does not touch the weights.
+FREE_ON_RESUME = frozenset({"log_every", "evaluate_every", "checkpoint_every"})

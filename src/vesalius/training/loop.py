@@ -1,37 +1,30 @@
-"""A small training loop: any module that returns a loss, batches by number, exact resume."""
+"""The training loop: any module that returns a loss, batches by number, exact resume."""
 
 import json
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
 
-import torch
-from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from vesalius.core.errors import VesaliusError
-from vesalius.training.checkpoint import load_checkpoint, save_checkpoint
-from vesalius.training.config import TrainingOptions
-from vesalius.training.optimizers import build_optimizers, scale_learning_rates
+from vesalius.core.seeds import derive_seed
+from vesalius.training.checkpoint import load_checkpoint, read_state, save_checkpoint
+from vesalius.training.config import FREE_ON_RESUME, TrainingOptions
+from vesalius.training.optimizers import build_optimizers
+from vesalius.training.prefetch import NumberedBatches, prefetch
+from vesalius.training.processes import Processes, start_processes
 from vesalius.training.random_state import seeded
-from vesalius.training.schedule import lr_factor
+from vesalius.training.run_log import append_log, cut_log
+from vesalius.training.step import Progress, Stepper
 
-IGNORE = -100  # the label that the loss leaves out, torch's own default
-
-
-@runtime_checkable
-class NumberedBatches(Protocol):
-    """Batches that are a pure function of their number."""
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        """Return batch `number`: at least input_ids and labels, [batch, position]."""
-        ...
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
     """What a run did: steps, tokens (padding left out), seconds at work, last loss in nats.
@@ -45,14 +38,6 @@ class TrainingSummary:
     loss_nats: float
 
 
-@dataclass(kw_only=True)
-class _Progress:
-    step: int = 0
-    num_tokens: int = 0
-    seconds: float = 0.0
-    loss_nats: float = math.nan
-
-
 def train(
     model: nn.Module,
     *,
@@ -60,119 +45,180 @@ def train(
     options: TrainingOptions,
     out: Path,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    on_step: Callable[[nn.Module, int], None] | None = None,
+    identity: Mapping[str, str] | None = None,
+    lr_scales: Mapping[str, float] | None = None,
+    trackers: "Sequence[str | GeneralTracker]" = (),
     stop_after_step: int | None = None,
 ) -> TrainingSummary:
     """Train `model` in place; log and checkpoint into `out`, and resume if it holds one.
 
     `batches[n]` for n = 0, 1, ... are passed as keyword arguments; the model returns an object
-    with `.loss`, the mean over the labels that are not -100. Losses of the micro-batches of one
-    step are weighted by their number of labels. `stop_after_step` ends early with a checkpoint.
+    with `.loss`, the mean over the labels that are not -100 (a causal model's first label of a
+    row must be -100: it is never predicted). `identity` names data and tokenizer by hashes and
+    must be the same on resume. `on_step(model, step)` follows each step, on the main process,
+    before the step's checkpoint. `lr_scales` gives parameters a factor on the learning rate.
+    Under `accelerate launch` the micro-batches of a step are shared out among the processes.
 
-    Shapes: the tensors of a batch are [batch, position].
+    Shapes: the tensors of a batch are [batch, ...].
 
     Raises: VesaliusError when the loss or the gradient is not finite (the last checkpoint
-    stays), or when `out` holds a run with other options.
+    stays), when `out` holds a run with other options, data or model, when a checkpoint cannot
+    be written, when the processes do not divide the micro-batches.
 
-    Source: this project.
+    Source: this project; one gradient over all processes by Hugging Face `accelerate`.
     """
-    with seeded(options.seed):
-        optimizers = build_optimizers(model, options=options)
-        state = load_checkpoint(out, model=model, optimizers=optimizers)
-        if state is not None and state["options"] != _plain(options):
-            raise VesaliusError(
-                given=f"{out}: a run with other options",
-                expected="the options of the first start",
-                fix="choose another output folder, or repeat the first command",
-            )
-        progress = _Progress(**(state["progress"] if state else {}))
-        _cut_log(out / "log.jsonl", step=progress.step)
-        last = min(options.num_steps, stop_after_step or options.num_steps)
-        model.train()
-        with tqdm(total=options.num_steps, initial=progress.step, mininterval=5.0) as bar:
-            while progress.step < last:
-                _advance(model, optimizers, batches=batches, options=options, progress=progress)
-                done = progress.step == last
-                bar.update()
-                if progress.step % options.log_every == 0 or done:
-                    rate = progress.num_tokens / progress.seconds
-                    bar.set_postfix_str(f"loss {progress.loss_nats:.3f}, {rate:,.0f} tokens/s")
-                    _log(out / "log.jsonl", {**asdict(progress), "tokens_per_second": rate})
-                if evaluate and (progress.step % options.evaluate_every == 0 or done):
-                    model.eval()
-                    scores = dict(evaluate(model))
-                    model.train()
-                    _log(out / "log.jsonl", {"step": progress.step, "evaluation": scores})
-                if progress.step % options.checkpoint_every == 0 or done:
-                    saved = {"progress": asdict(progress), "options": _plain(options)}
-                    save_checkpoint(out, model=model, optimizers=optimizers, state=saved)
-    return TrainingSummary(
-        num_steps=progress.step,
-        num_tokens=progress.num_tokens,
-        seconds=progress.seconds,
-        loss_nats=progress.loss_nats,
-    )
-
-
-def _advance(
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    *,
-    batches: NumberedBatches,
-    options: TrainingOptions,
-    progress: _Progress,
-) -> None:
-    """Take one optimiser step and count it."""
-    start = time.perf_counter()
     device = next(model.parameters()).device
-    first = progress.step * options.micro_batches
-    group = [batches[first + i] for i in range(options.micro_batches)]
-    num_labels = sum(int((batch["labels"] != IGNORE).sum()) for batch in group)
-    loss_nats = 0.0
-    for batch in group:
-        share = int((batch["labels"] != IGNORE).sum()) / num_labels
-        inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.autocast_bf16):
-            loss = model(**inputs).loss
-        (loss * share).backward()
-        loss_nats += loss.item() * share
-        progress.num_tokens += _count_tokens(batch)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
-    if not (math.isfinite(loss_nats) and math.isfinite(norm.item())):
-        raise VesaliusError(
-            given=f"step {progress.step}: loss {loss_nats}, gradient norm {norm.item()}",
-            expected="finite numbers",
-            fix="lower the learning rate; the last checkpoint can be resumed",
+    identified = _identified(options, identity=identity)
+    processes = start_processes(device=device, trackers=trackers, out=out, config=identified)
+    _check_processes(options, processes=processes)
+    _check_resumed(out, identified=identified | {"num_processes": processes.count})
+    rank_seed = derive_seed(options.seed, "rank", processes.rank)
+    with seeded(options.seed if processes.is_main else rank_seed):
+        run = _Run(
+            model,
+            options=options,
+            out=out,
+            processes=processes,
+            identified=identified | {"num_processes": processes.count},
+            lr_scales=lr_scales,
         )
-    scale_learning_rates(
-        optimizers, factor=lr_factor(progress.step, options=options), options=options
+        try:
+            run.go(batches, evaluate=evaluate, on_step=on_step, stop=stop_after_step)
+        finally:
+            processes.finish()
+    done = run.progress
+    return TrainingSummary(
+        num_steps=done.step,
+        num_tokens=done.num_tokens,
+        seconds=done.seconds,
+        loss_nats=done.loss_nats,
     )
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    progress.step += 1
-    progress.loss_nats = loss_nats
-    progress.seconds += time.perf_counter() - start
 
 
-def _count_tokens(batch: dict[str, Int64[Tensor, "batch position"]]) -> int:
-    if "attention_mask" in batch:
-        return int(batch["attention_mask"].sum())
-    return batch["input_ids"].numel()
+@final
+class _Run:
+    """A run under way: its model, optimisers, progress and folder."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        options: TrainingOptions,
+        out: Path,
+        processes: Processes,
+        identified: Mapping[str, Any],
+        lr_scales: Mapping[str, float] | None,
+    ) -> None:
+        self._model, self._options, self._out = model, options, out
+        self._processes, self._identified = processes, identified
+        self._optimizers = build_optimizers(model, options=options, lr_scales=lr_scales)
+        state = load_checkpoint(out, model=model, optimizers=self._optimizers, processes=processes)
+        self.progress = Progress(**(state["progress"] if state else {}))
+        if processes.is_main:
+            cut_log(out, step=self.progress.step)
+
+    def go(
+        self,
+        batches: NumberedBatches,
+        *,
+        evaluate: Callable[[nn.Module], Mapping[str, float]] | None,
+        on_step: Callable[[nn.Module, int], None] | None,
+        stop: int | None,
+    ) -> None:
+        """Take the steps that are left, up to `stop`, with all that belongs to each."""
+        options, here = self._options, self._processes
+        last = min(options.num_steps, stop or options.num_steps)
+        stepper = Stepper(
+            self._model,
+            optimizers=self._optimizers,
+            options=options,
+            processes=here,
+            progress=self.progress,
+        )
+        numbers = [
+            range(step * options.micro_batches + here.rank, (step + 1) * options.micro_batches,
+                  here.count)
+            for step in range(self.progress.step, last)
+        ]  # fmt: skip
+        self._model.train()
+        with tqdm(
+            total=options.num_steps,
+            initial=self.progress.step,
+            mininterval=5.0,
+            unit="step",
+            disable=None if here.is_main else True,
+        ) as bar:
+            for group in prefetch(batches, numbers):
+                stepper.take(group)
+                bar.update()
+                step, done = self.progress.step, self.progress.step == last
+                if here.is_main and (step % options.log_every == 0 or done):
+                    self._log(bar)
+                if on_step is not None and here.is_main:
+                    on_step(self._model, step)
+                if evaluate is not None and (step % options.evaluate_every == 0 or done):
+                    self._evaluate(evaluate)
+                if step % options.checkpoint_every == 0 or done:
+                    self._save()
+
+    def _log(self, bar: "tqdm[Any]") -> None:
+        done = self.progress
+        rate = done.num_tokens / done.seconds
+        bar.set_postfix_str(f"loss {done.loss_nats:.3f}, {rate:,.0f} tokens/s")
+        entry = {**asdict(done), "tokens_per_second": rate}
+        append_log(self._out, entry)
+        self._processes.track({k: v for k, v in entry.items() if k != "step"}, step=done.step)
+
+    def _evaluate(self, evaluate: Callable[[nn.Module], Mapping[str, float]]) -> None:
+        """Evaluate on the main process; what it draws at random changes nothing after it."""
+        if self._processes.is_main:
+            self._model.eval()
+            with seeded(derive_seed(self._options.seed, "evaluate", self.progress.step)):
+                scores = dict(evaluate(self._model))
+            self._model.train()
+            append_log(self._out, {"step": self.progress.step, "evaluation": scores})
+            self._processes.track(scores, step=self.progress.step)
+        self._processes.wait()
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self._out,
+            model=self._model,
+            optimizers=self._optimizers,
+            state={"progress": asdict(self.progress), "run": self._identified},
+            processes=self._processes,
+        )
 
 
-def _plain(options: TrainingOptions) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(options)))
+def _identified(options: TrainingOptions, *, identity: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return what makes this run itself, as JSON gives it back."""
+    return json.loads(json.dumps(asdict(options) | dict(identity or {})))
 
 
-def _log(path: Path, entry: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+def _check_processes(options: TrainingOptions, *, processes: Processes) -> None:
+    if options.micro_batches % processes.count:
+        raise VesaliusError(
+            given=f"micro_batches={options.micro_batches} for {processes.count} processes",
+            expected="a multiple of the number of processes",
+            fix=f"micro_batches={processes.count}",
+        )
 
 
-def _cut_log(path: Path, *, step: int) -> None:
-    """Drop the lines of steps after the checkpoint: they are about to be run again."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+def _check_resumed(out: Path, *, identified: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was started with something else, and say with what."""
+    state = read_state(out)
+    if state is None:
+        return
+    former: dict[str, Any] = state["run"]
+    changed = [
+        f"{key}: {former.get(key)!r} then, {identified.get(key)!r} now"
+        for key in sorted(former.keys() | identified.keys())
+        if key not in FREE_ON_RESUME and former.get(key) != identified.get(key)
+    ]
+    if changed:
+        raise VesaliusError(
+            given=f"{out}: a run with other options ({'; '.join(changed)})",
+            expected="what the run was started with",
+            fix="choose another output folder, or repeat the first command",
+        )

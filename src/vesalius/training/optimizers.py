@@ -1,52 +1,60 @@
 """Optimisers from options, and their state as named tensors."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from vesalius.core.errors import VesaliusError
 from vesalius.training.config import TrainingOptions
 
 
-def build_optimizers(model: nn.Module, *, options: TrainingOptions) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, *, options: TrainingOptions, lr_scales: Mapping[str, float] | None = None
+) -> list[torch.optim.Optimizer]:
     """Return AdamW, or Muon for the 2-D weights of the blocks and AdamW for the rest.
 
-    Matrices of an `nn.Embedding`, and whatever is tied to one, go to AdamW.
+    Matrices of an `nn.Embedding`, and whatever is tied to one, go to AdamW. `lr_scales` gives
+    parameters, by name, a factor on the learning rate; the others have 1.
+
+    Raises: VesaliusError for a name in `lr_scales` that the model does not have.
 
     Source: Loshchilov and Hutter 2019; Jordan et al. 2024 (Muon).
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    scales = dict(lr_scales or {})
+    unknown = sorted(scales.keys() - dict(model.named_parameters()).keys())
+    if unknown:
+        raise VesaliusError(
+            given=f"a learning-rate factor for {unknown[0]!r}",
+            expected="names of the model's parameters",
+            fix="take the names from model.named_parameters()",
+        )
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    matrices = [p for p in named.values() if p.ndim == 2 and id(p) not in embedded]
-    if options.optimizer == "adamw":
-        matrices = []
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in named.values() if id(p) not in chosen]
-    decayed = [p for p in rest if p.ndim >= 2]
-    plain = [p for p in rest if p.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": options.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=options.lr,
-            betas=options.betas,
-            eps=1e-8,
-            fused=True,
-        )
-    ]
-    if matrices:
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in named.items():
+        matrix = parameter.ndim == 2 and id(parameter) not in embedded
+        decay = options.weight_decay if parameter.ndim >= 2 else 0.0
+        muon = matrix and options.optimizer == "muon"
+        groups[muon, decay, scales.get(name, 1.0)].append(parameter)
+
+    def of(muon: bool) -> list[dict[str, Any]]:
+        return [
+            {"params": members, "weight_decay": decay, "lr_scale": scale}
+            for (chosen, decay, scale), members in groups.items()
+            if chosen == muon
+        ]
+
+    optimizers: list[torch.optim.Optimizer] = []
+    if of(False):
         optimizers.append(
-            torch.optim.Muon(
-                matrices,
-                lr=options.muon_lr,
-                weight_decay=options.weight_decay,
-                adjust_lr_fn="original",
-            )
+            torch.optim.AdamW(of(False), lr=options.lr, betas=options.betas, eps=1e-8, fused=True)
         )
+    if of(True):
+        optimizers.append(torch.optim.Muon(of(True), lr=options.muon_lr, adjust_lr_fn="original"))
     return optimizers
 
 
@@ -60,7 +68,7 @@ def scale_learning_rates(
     for optimizer in optimizers:
         peak = options.muon_lr if isinstance(optimizer, torch.optim.Muon) else options.lr
         for group in optimizer.param_groups:
-            group["lr"] = peak * factor
+            group["lr"] = peak * factor * group["lr_scale"]
 
 
 def optimizer_tensors(
