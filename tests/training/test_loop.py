@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.core.errors import VesaliusError
+from vesalius.training import checkpoint
 from vesalius.training.config import TrainingOptions
 from vesalius.training.loop import train
 from vesalius.training.random_state import seeded
@@ -67,6 +69,11 @@ def _model() -> _Tiny:
         return _Tiny()
 
 
+def assert_equal_weights(one: nn.Module, two: nn.Module) -> None:
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def _log(folder: Path) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     timed = ("seconds", "tokens_per_second")
@@ -97,8 +104,7 @@ def test_a_broken_run_resumes_bit_for_bit(tmp_path, optimizer, autocast):
     again, batches = _Tiny(), _Batches()
     resumed = train(again, batches=batches, options=options, out=tmp_path / "b", evaluate=evaluate)
     assert batches.asked == list(range(8, 24))
-    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, two)
+    assert_equal_weights(whole, again)
     assert _log(tmp_path / "a") == _log(tmp_path / "b")
     assert (resumed.num_steps, resumed.num_tokens) == (summary.num_steps, summary.num_tokens)
     assert resumed.loss_nats == summary.loss_nats
@@ -109,8 +115,7 @@ def test_stopping_and_going_on_is_the_same_as_one_run(tmp_path):
     train(whole, batches=_Batches(), options=OPTIONS, out=tmp_path / "a")
     for stop in (3, 7, 12):
         train(parts, batches=_Batches(), options=OPTIONS, out=tmp_path / "b", stop_after_step=stop)
-    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
-        assert torch.equal(one, two)
+    assert_equal_weights(whole, parts)
 
 
 def test_a_kill_while_a_checkpoint_is_renamed_leaves_one_that_loads(tmp_path):
@@ -161,12 +166,150 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, stop_after_step=4)
-    with pytest.raises(VesaliusError, match="other options"):
+    with pytest.raises(VesaliusError, match=r"lr: 0\.002 then, 0\.0001 now"):
         train(_model(), batches=_Batches(), options=replace(OPTIONS, lr=1e-4), out=tmp_path)
     other = _model()
     other.out = nn.Linear(16, 12)
     with pytest.raises(VesaliusError, match="another model"):
         train(other, batches=_Batches(), options=OPTIONS, out=tmp_path)
+
+
+def test_other_data_or_another_tokenizer_is_refused_on_resume(tmp_path):
+    before = {"data": "abc", "tokenizer": "def"}
+    train(
+        _model(),
+        batches=_Batches(),
+        options=OPTIONS,
+        out=tmp_path,
+        identity=before,
+        stop_after_step=4,
+    )
+    with pytest.raises(VesaliusError, match="tokenizer: 'def' then, 'xyz' now") as refused:
+        train(
+            _model(),
+            batches=_Batches(),
+            options=OPTIONS,
+            out=tmp_path,
+            identity=before | {"tokenizer": "xyz"},
+        )
+    assert "data:" not in str(refused.value)
+
+
+def test_what_does_not_touch_the_weights_may_change_on_resume(tmp_path):
+    train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, stop_after_step=4)
+    often = replace(OPTIONS, log_every=1, checkpoint_every=2, evaluate_every=1)
+    summary = train(_model(), batches=_Batches(), options=often, out=tmp_path)
+    assert summary.num_steps == 12
+
+
+def test_a_full_disk_leaves_the_former_checkpoint(tmp_path, monkeypatch):
+    train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, stop_after_step=4)
+    saved = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
+
+    def full(tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", full)
+        with pytest.raises(VesaliusError, match="No space left") as refused:
+            train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path)
+    assert "former checkpoint" in str(refused.value)
+    assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == saved
+    assert not (tmp_path / "checkpoint.new").exists()
+    whole, resumed = _model(), _model()
+    train(whole, batches=_Batches(), options=OPTIONS, out=tmp_path / "whole")
+    train(resumed, batches=_Batches(), options=OPTIONS, out=tmp_path)
+    assert_equal_weights(whole, resumed)
+
+
+def test_on_step_sees_every_step_and_again_after_a_kill(tmp_path):
+    seen: list[int] = []
+
+    def note(model: nn.Module, step: int) -> None:
+        assert model.training
+        seen.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            _model(),
+            batches=_Batches(fail_at=13),
+            options=OPTIONS,
+            out=tmp_path,
+            on_step=note,
+        )
+    train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, on_step=note)
+    assert seen == [1, 2, 3, 4, 5, 6, *range(5, 13)]
+
+
+def test_learning_rate_factors_reach_their_parameters(tmp_path):
+    still = {name: 0.0 for name, _ in _model().named_parameters() if name != "out.bias"}
+    model, before = _model(), _model()
+    train(model, batches=_Batches(), options=OPTIONS, out=tmp_path, lr_scales=still)
+    for (name, now), then in zip(model.named_parameters(), before.parameters(), strict=True):
+        assert torch.equal(now, then) == (name != "out.bias")
+    with pytest.raises(VesaliusError, match="learning-rate factor for 'nowhere'"):
+        train(
+            _model(),
+            batches=_Batches(),
+            options=OPTIONS,
+            out=tmp_path / "b",
+            lr_scales={"nowhere": 2.0},
+        )
+
+
+def test_a_batch_without_labels_is_refused(tmp_path):
+    class _Unlabelled(_Batches):
+        def __getitem__(self, number: int) -> dict[str, Tensor]:
+            batch = super().__getitem__(number)
+            return batch | {"labels": torch.full_like(batch["labels"], -100)}
+
+    with pytest.raises(VesaliusError, match="without a label"):
+        train(_model(), batches=_Unlabelled(), options=OPTIONS, out=tmp_path)
+
+
+def test_an_evaluation_that_draws_numbers_changes_nothing(tmp_path):
+    def noisy(model: nn.Module) -> dict[str, float]:
+        return {"noise": float(torch.rand(1))}
+
+    quiet, loud = _model(), _model()
+    train(quiet, batches=_Batches(), options=OPTIONS, out=tmp_path / "a")
+    train(loud, batches=_Batches(), options=OPTIONS, out=tmp_path / "b", evaluate=noisy)
+    assert_equal_weights(quiet, loud)
+
+
+def test_trackers_get_every_logged_step(tmp_path):
+    accelerate = pytest.importorskip("accelerate.tracking")
+
+    class _Recorder(accelerate.GeneralTracker):
+        name = "recorder"
+        requires_logging_directory = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[int] = []
+            self.finished = False
+
+        @property
+        def tracker(self) -> None:
+            return None
+
+        def store_init_configuration(self, values: dict[str, object]) -> None:
+            self.config = values
+
+        def log(self, values: dict[str, float], step: int, **_: object) -> None:
+            self.steps.append(step)
+
+        def finish(self) -> None:
+            self.finished = True
+
+    recorder = _Recorder()
+    train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, trackers=[recorder])
+    assert recorder.steps == [2, 4, 6, 8, 10, 12]
+    assert recorder.finished
+    assert recorder.config["num_steps"] == "12"
+    with pytest.raises(VesaliusError, match="tracker 'nothing'"):
+        train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, trackers=["nothing"])
 
 
 def test_training_learns(tmp_path):
@@ -178,6 +321,13 @@ def test_training_learns(tmp_path):
     train(_model(), batches=_Same(), options=options, out=tmp_path)
     losses = [line["loss_nats"] for line in _log(tmp_path)]
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_linear_schedule_reaches_every_share_once():
+    options = TrainingOptions(num_steps=100, warmup_steps=10, schedule="linear")
+    factors = [lr_factor(step, options=options) for step in range(100)]
+    assert factors[:10] == [(step + 1) / 10 for step in range(10)]
+    assert factors[10:] == [(100 - step) / 90 for step in range(10, 100)]
 
 
 def test_the_schedule_warms_up_stays_and_decays_late():
