@@ -10,13 +10,14 @@ import families
 from tiny import tiny_masked_lm, word_tokenizer
 from vesalius.core.errors import VesaliusError
 from vesalius.models.check import check
+from vesalius.models.costs import saved_bytes
 from vesalius.models.edits import SlotEdit, slots_edited
 from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.neurons import read_neurons
 from vesalius.models.objectives import token_objective
 from vesalius.models.opening import open
 from vesalius.models.specimen import Specimen, fingerprint, task_of
-from vesalius.models.staircase import StaircaseOptions, attribute_neurons, saved_bytes
+from vesalius.models.staircase import StaircaseOptions, attribute_neurons
 from vesalius.numerics.quadrature import gauss_legendre
 
 

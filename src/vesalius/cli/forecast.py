@@ -18,11 +18,11 @@ from vesalius.cli.output import emit_json, emit_table
 from vesalius.cli.questions import Question
 from vesalius.cli.stories import config_of
 from vesalius.models.batch import Batch
+from vesalius.models.costs import stream_cost
 from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.ladder import run_model
 from vesalius.models.specimen import Specimen
-from vesalius.models.staircase import saved_bytes
-from vesalius.parallel.memory import fill, parse_bytes
+from vesalius.parallel.memory import parse_bytes
 
 
 def show_forecast(
@@ -77,22 +77,15 @@ def _memory(
     specimen: Specimen, batch: Batch, flags: AbstractQuestionFlags, num_nodes: int, most_nodes: int
 ) -> dict[str, Any]:
     """Runs, and the bytes of the largest, as the staircase cuts prompts first and then layers."""
-    each = [
-        saved_bytes(
-            part,
-            num_positions=_positions(batch),
-            d_model=specimen.parts.d_model,
-            bytes_each=specimen.dtype.itemsize,
-        )
-        for part in specimen.plan.calls
-    ]
     budget = parse_bytes(flags.memory)
-    at_once = min(batch.num_prompts, max(1, budget // (most_nodes * sum(each))))
-    costs = [num_nodes * at_once * sum(each[layer:]) for layer in range(len(each))]
-    runs = fill(costs, budget)
+    cost = stream_cost(specimen, specimen.plan, batch)
+    at_once = min(batch.num_prompts, cost.prompts_at_once(budget, num_nodes=most_nodes))
+    streams = num_nodes * at_once
+    layers = range(len(cost.blocks))
+    runs = cost.runs(layers, num_streams=streams, memory_bytes=budget)
     return {
         "runs": len(runs) * -(-batch.num_prompts // at_once),
-        "bytes": max(sum(costs[run.start : run.stop]) for run in runs),
+        "bytes": max(streams * sum(cost.above(layer) for layer in run) for run in runs),
     }
 
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from vesalius.models.calls import of_streams
-from vesalius.models.integrals import Staircase, StaircaseOptions, complete, head_bytes, saved_bytes
+from vesalius.models.costs import recorded_cost
+from vesalius.models.integrals import Staircase, StaircaseOptions, complete
 from vesalius.models.ladder import Ladder, Streams
 from vesalius.models.objectives import Objective
 from vesalius.models.plan import Plan
 from vesalius.models.sites import NeuronSite, Site
 from vesalius.numerics.quadrature import Rule
-from vesalius.parallel.memory import fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,20 +105,18 @@ class Climber:
 
     def _runs(self, sites: list[Site], num_nodes: int) -> list[range]:
         """Cut the sites into runs whose streams fit the memory."""
-        streams = num_nodes * self.ladder.batch.num_prompts
-        each = [
-            saved_bytes(
-                call.part,
-                num_positions=call.num_positions,
-                d_model=call.hidden.shape[2],
-                bytes_each=call.hidden.element_size(),
-            )
-            for call in self.ladder.calls
-        ]
-        num_rows = 1 if self.ladder.slices_tail else self.ladder.calls[-1].num_positions
-        head = head_bytes(self.ladder.logits.shape[1] * num_rows, self.ladder.logits.element_size())
-        costs = [streams * (sum(each[site.call.index :]) + head) for site in sites]
-        return fill(costs, self.options.memory_bytes)
+        calls = self.ladder.calls
+        num_rows = 1 if self.ladder.slices_tail else calls[-1].num_positions
+        cost = recorded_cost(
+            [call.part for call in calls],
+            [call.hidden for call in calls],
+            num_logits=self.ladder.logits.shape[1] * num_rows,
+        )
+        return cost.runs(
+            [site.call.index for site in sites],
+            num_streams=num_nodes * self.ladder.batch.num_prompts,
+            memory_bytes=self.options.memory_bytes,
+        )
 
     def _climb(self, sites: list[Site], nodes: Sequence[float]) -> _Climb:
         """Climb once with copies of the given sites at every node."""

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vesalius.models.parts import BlockPart
 from vesalius.numerics.line_integral import TOLERANCE, rounding_noise
 from vesalius.numerics.quadrature import Rule, gauss_radau
 from vesalius.parallel.memory import DEFAULT_BYTES
@@ -81,21 +80,3 @@ def complete(
     scale = torch.maximum(scale, attribution.abs().flatten(1).sum(1).to(scale))
     noise = _OF_LOGITS * rounding_noise(dtype) * scale
     return gap <= torch.maximum(tolerance * (end_value - start_value).abs(), noise)
-
-
-def head_bytes(num_logits: int, bytes_each: int) -> int:
-    """Bytes that the head and the objective keep of one stream: an upper estimate, no shapes.
-
-    Source: logits, their softmax and the gradients of both, in single precision at least.
-    """
-    return 4 * num_logits * max(bytes_each, 4)
-
-
-def saved_bytes(part: BlockPart, *, num_positions: int, d_model: int, bytes_each: int) -> int:
-    """Bytes that autograd keeps of one stream in one block: an upper estimate, no shapes.
-
-    Source: counted with saved-tensor hooks on all families; see the test of this function.
-    """
-    heads = sum(attention.num_heads for attention in part.attentions)
-    per_row = 14 * d_model + 5 * part.feed_forward.num_inputs + 3 * heads * num_positions
-    return num_positions * per_row * bytes_each

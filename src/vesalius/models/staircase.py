@@ -16,13 +16,12 @@ from vesalius.core.errors import VesaliusError
 from vesalius.models.attention import attention_seam
 from vesalius.models.batch import Batch
 from vesalius.models.climber import Climber
+from vesalius.models.costs import stream_cost
 from vesalius.models.integrals import (
     ATTENTION_OPTIONS,
     NEURON_OPTIONS,
     Staircase,
     StaircaseOptions,
-    head_bytes,
-    saved_bytes,
 )
 from vesalius.models.ladder import Ladder, record
 from vesalius.models.objectives import Objective
@@ -38,7 +37,6 @@ __all__ = [
     "StaircaseOptions",
     "attribute_attention",
     "attribute_neurons",
-    "saved_bytes",
 ]
 
 
@@ -128,21 +126,9 @@ def _prompt_runs(
     specimen: Specimen, plan: Plan, batch: Batch, options: StaircaseOptions
 ) -> list[Tensor]:
     """Cut the prompts into runs whose copies of one site fit the memory."""
-    lengths = [v.shape[1] for v in batch.inputs.values() if isinstance(v, Tensor) and v.dim() == 2]
-    num_positions = max(lengths, default=plan.num_positions)
-    costs = [
-        saved_bytes(
-            part,
-            num_positions=num_positions,
-            d_model=specimen.parts.d_model,
-            bytes_each=specimen.dtype.itemsize,
-        )
-        for part in plan.calls
-    ]
-    num_rows = 1 if plan.slices(batch) else num_positions
-    head = head_bytes((specimen.parts.num_vocab or 0) * num_rows, specimen.dtype.itemsize)
     most_nodes = max(len(rule.nodes) for rule in options.rules)
-    size = max(1, options.memory_bytes // (most_nodes * (sum(costs) + head)))
+    cost = stream_cost(specimen, plan, batch)
+    size = cost.prompts_at_once(options.memory_bytes, num_nodes=most_nodes)
     everyone = torch.arange(batch.num_prompts, device=batch.row.device)
     return list(everyone.split(size))
 
