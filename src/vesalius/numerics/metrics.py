@@ -2,7 +2,9 @@
 
 Sources: Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599, eq. 3
 (expected calibration error); Brier 1950, Verification of Forecasts Expressed in Terms of
-Probability, eq. 2 (the sum over all classes, between 0 and 2).
+Probability, eq. 2 (the sum over all classes, between 0 and 2); Matthews 1975 for two classes
+and Gorodkin 2004, Comparing two K-category assignments by a K-category correlation coefficient,
+eq. 8 for more.
 """
 
 from collections import Counter
@@ -117,6 +119,78 @@ def calibration_error(
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
     surplus = np.bincount(bins, weights=confidence - right, minlength=num_bins)
     return float(np.abs(surplus).sum() / len(confidence))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """How well a classifier does, over all rows and class by class (in the order of the labels).
+
+    ``confusion[answer][prediction]`` counts rows. ``nll_nats`` and ``calibration_error`` judge
+    the probabilities, the others the most probable label. A ratio 0/0 counts as 0.
+    """
+
+    num_items: int
+    accuracy: float
+    macro_f1: float
+    matthews: float
+    nll_nats: float
+    calibration_error: float
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    f1: tuple[float, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def class_scores(
+    probs: Float[np.ndarray, "item label"], answers: Int[np.ndarray, " item"]
+) -> ClassScores:
+    """Score probabilities [item, label] against the right label indices [item].
+
+    Raises:
+        VesaliusError: no items, unequal numbers of them, rows that are no distributions, or
+            answers that are no label.
+    """
+    _check_probs(probs, answers)
+    num_labels = probs.shape[1]
+    if answers.min() < 0 or answers.max() >= num_labels:
+        raise VesaliusError(
+            given=f"answers from {answers.min()} to {answers.max()}",
+            expected=f"label indices from 0 to {num_labels - 1}",
+            fix="number the labels from 0",
+        )
+    predictions = probs.argmax(axis=1)
+    confusion = np.zeros((num_labels, num_labels), dtype=np.int64)
+    np.add.at(confusion, (answers, predictions), 1)
+    right, answered, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    f1 = _ratio(2 * right, answered + predicted)
+    return ClassScores(
+        num_items=len(answers),
+        accuracy=float(right.sum() / len(answers)),
+        macro_f1=float(f1.mean()),
+        matthews=_matthews(confusion),
+        nll_nats=nll_nats(probs, answers),
+        calibration_error=calibration_error(
+            np.clip(probs.max(axis=1), 0.0, 1.0), predictions == answers
+        ),
+        precision=tuple(_ratio(right, predicted).tolist()),
+        recall=tuple(_ratio(right, answered).tolist()),
+        f1=tuple(f1.tolist()),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def _matthews(confusion: Int[np.ndarray, "answer prediction"]) -> float:
+    """Correlate answers with predictions; 0 where one side is constant."""
+    answered, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    total = int(confusion.sum())
+    shared = int(confusion.trace()) * total - int(answered @ predicted)
+    spread = (total**2 - int(answered @ answered)) * (total**2 - int(predicted @ predicted))
+    return shared / float(np.sqrt(spread)) if spread else 0.0
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.maximum(whole, 1)
 
 
 def _check_items(
