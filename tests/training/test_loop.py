@@ -125,7 +125,11 @@ def test_a_kill_while_a_checkpoint_is_renamed_leaves_one_that_loads(tmp_path):
     batches = _Batches()
     train(_model(), batches=batches, options=OPTIONS, out=tmp_path)
     assert batches.asked[0] == 8
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "log.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint",
+        "log.jsonl",
+        "training.html",
+    ]
 
 
 def test_micro_batches_weigh_by_their_labels(tmp_path):

@@ -14,6 +14,7 @@ from vesalius.core.seeds import derive_seed
 from vesalius.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from vesalius.training.config import FREE_ON_RESUME, TrainingOptions
 from vesalius.training.optimizers import build_optimizers
+from vesalius.training.page import write_training_page
 from vesalius.training.prefetch import NumberedBatches, prefetch
 from vesalius.training.processes import Processes, start_processes
 from vesalius.training.random_state import seeded
@@ -59,6 +60,7 @@ def train(
     must be the same on resume. `on_step(model, step)` follows each step, on the main process,
     before the step's checkpoint. `lr_scales` gives parameters a factor on the learning rate.
     Under `accelerate launch` the micro-batches of a step are shared out among the processes.
+    After the last step the curves stand in `out`/training.html.
 
     Shapes: the tensors of a batch are [batch, ...].
 
@@ -87,6 +89,8 @@ def train(
             run.go(batches, evaluate=evaluate, on_step=on_step, stop=stop_after_step)
         finally:
             processes.finish()
+    if processes.is_main and run.progress.step == options.num_steps:
+        write_training_page(out)
     done = run.progress
     return TrainingSummary(
         num_steps=done.step,
