@@ -84,6 +84,11 @@ def test_a_reference_has_the_colour_of_its_series():
     assert set(reference.get_ydata()) == {0.25}
 
 
+def test_a_lone_series_that_names_its_axis_needs_no_legend():
+    assert evaluation_curves({"f1": _series(0.5)}, unit="f1").get_legend() is None
+    assert evaluation_curves({"f1": _series(0.5)}, unit="share").get_legend() is not None
+
+
 def test_the_given_axes_are_drawn_on():
     ax = step_curve(STEPS, LOSSES, unit="loss")
     assert evaluation_curves({"a": _series(1.0)}, unit="share", ax=ax) is ax
@@ -91,7 +96,7 @@ def test_the_given_axes_are_drawn_on():
 
 @pytest.mark.parametrize("name", ["$x", "_hidden", "a_b^c", "</script>", "100 %", r"$\frac{"])
 def test_names_are_shown_as_they_stand(name):
-    ax = evaluation_curves({name: _series(0.5, 0.6)}, unit=name, title=name)
+    ax = evaluation_curves({name: _series(0.5, 0.6)}, unit=f"{name} ", title=name)
     (text,) = ax.get_legend().get_texts()
     assert text.get_text() == plain_label(name)
     assert figure_bytes(ax).startswith(b"\x89PNG")  # no formula that cannot be read

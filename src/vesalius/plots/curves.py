@@ -150,16 +150,15 @@ def evaluation_curves(
         if name in known:
             label = plain_label(f"{name}: {reference_name}")
             ax.axhline(known[name], color=COLOURS[which], linestyle=":", linewidth=1.2, label=label)
-    num_labels = len(series) + len(known)
-    columns = 1 if num_labels > 3 and max(map(len, series)) > 24 else 2
-    # below the picture: inside, it would hide what it explains
-    ax.legend(
-        frameon=False,
-        fontsize=8.5,
-        ncols=columns if num_labels > 1 else 1,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.19),
-    )
+    if known or list(series) != [unit]:  # a lone series may be named by its axis
+        # below the picture: inside, it would hide what it explains
+        ax.legend(
+            frameon=False,
+            fontsize=8.5,
+            ncols=1 if max(map(len, series)) > 24 else 2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.19),
+        )
     values = np.concatenate([*(one.value for one in series.values()), [*known.values()]])
     return _finish(ax, values, unit=unit, title=title)
 
@@ -186,6 +185,8 @@ def _finish(ax: Any, values: Float[np.ndarray, " value"], *, unit: str, title: s
     ax.title.set_fontsize(11)
     if len(finite) and float(finite.min()) >= 0:
         ax.set_ylim(0, 1.05 * float(finite.max()) or 1.0)
+    if len(finite) and ax.dataLim.x0 >= 0:
+        ax.set_xlim(left=0)
     ax.grid(axis="y", alpha=0.25)
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k, not 20000
     if len(finite) and float(finite.max()) >= 1e4:

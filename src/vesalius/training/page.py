@@ -92,7 +92,9 @@ def _last_numbers(steps: Entries, evaluations: Entries) -> list[object]:
     last = steps[-1]
     rows: list[tuple[str, object]] = [("steps", f"{last['step']:,}")]
     mean = _values(steps, "loss_nats").value[-_SMOOTHED:].mean()
-    rows.append((f"loss, mean of the last {min(_SMOOTHED, len(steps))} logged (nats)", float(mean)))
+    rows.append(
+        (f"loss, mean of the last {min(_SMOOTHED, len(steps))} logged (nats)", f"{mean:.4g}")
+    )
     if "num_tokens" in last:
         rows.append(("tokens, padding left out", f"{last['num_tokens']:,}"))
     if "seconds" in last:
@@ -157,7 +159,7 @@ def _evaluations(evaluations: Entries) -> list[object]:
         points = [
             (float(entry["step"]), _number(entry["evaluation"].get(name))) for entry in evaluations
         ]
-        series[name] = _series([point for point in points if point[1] is not None])
+        series[name] = _series(points)
     series = {name: one for name, one in series.items() if len(one.step)}
     parts: list[object] = [
         _drawn(
@@ -203,7 +205,9 @@ def _hardware() -> str:
     """Name processor and accelerator; nothing that names the machine."""
     import torch
 
-    cpu = f"{os.cpu_count()}-core {platform.machine()} CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    used = "one thread" if threads == 1 else f"{threads} threads"
+    cpu = f"{os.cpu_count()}-core {platform.machine()} CPU, {used}"
     if not torch.cuda.is_available():
         return cpu
     return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {cpu}"
@@ -211,11 +215,12 @@ def _hardware() -> str:
 
 def _values(entries: Entries, key: str) -> Series:
     points = [(float(entry["step"]), _number(entry.get(key))) for entry in entries]
-    return _series([point for point in points if point[1] is not None])
+    return _series(points)
 
 
 def _series(points: Sequence[tuple[float, float | None]]) -> Series:
-    both = np.array(points, dtype=np.float64).reshape(-1, 2)
+    known = [point for point in points if point[1] is not None]
+    both = np.array(known, dtype=np.float64).reshape(-1, 2)
     return Series(step=both[:, 0], value=both[:, 1])
 
 
