@@ -30,7 +30,9 @@ class Toy(AbstractTask):
 
         def work(item: dict[str, Any], *, seed: int) -> Any:
             time.sleep(self.seconds)
-            return _special(item) or {
+            if "do" in item:
+                return _special(item)
+            return {
                 "x": item["x"],
                 "power": item["x"] ** self.power,
                 "grid": np.full((2, 3), item["x"] / 3, dtype=np.float32),
@@ -41,7 +43,7 @@ class Toy(AbstractTask):
 
 
 def _special(item: dict[str, Any]) -> Any:
-    match item.get("do"):
+    match item["do"]:
         case "raise":
             raise ValueError(f"no {item['x']} today")
         case "refuse":
@@ -69,7 +71,7 @@ def _special(item: dict[str, Any]) -> Any:
             return {"x": item["x"], "threads": torch.get_num_threads()}
         case "interrupt":
             raise KeyboardInterrupt
-    return None
+    return {"x": item["x"]}
 
 
 @dataclass(frozen=True, kw_only=True)

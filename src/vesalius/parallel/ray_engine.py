@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from vesalius.core.errors import VesaliusError
 from vesalius.parallel.crew import ONE_THREAD, AbstractCrew, Report, Seat
 from vesalius.parallel.task import AbstractTask, Shard
 
-CONNECT_SECONDS: Final = 10.0
+_KNOCK_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 30.0  # a good cluster takes 2 or 3; Ray itself waits for minutes
+_TRY: Final = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 _STORE_BYTES: Final = 100 * 2**20  # a local Ray's object store; Ray refuses less than 75 MiB
 
 
@@ -151,8 +154,8 @@ def _connect(workers: int, address: str | None) -> None:
 
 
 def _knock(address: str) -> None:
-    """Try the port first: Ray itself waits for a minute before it gives up."""
-    if address == "auto":
+    """Try first, the port, then Ray in a process that can be stopped: its waiting cannot."""
+    if address == "auto":  # looks for a Ray on this machine, and gives up at once
         return
     match = re.fullmatch(r"(?:ray://)?(?P<host>[^/]+):(?P<port>[0-9]{1,5})", address)
     if match is None:
@@ -163,7 +166,19 @@ def _knock(address: str) -> None:
         )
     try:
         place = match["host"].strip("[]"), int(match["port"])
-        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+        socket.create_connection(place, timeout=_KNOCK_SECONDS).close()
+        subprocess.run(
+            [sys.executable, "-c", _TRY, address],
+            check=True,
+            capture_output=True,
+            timeout=_CONNECT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        reason = f"something listens there, but no Ray answered in {_CONNECT_SECONDS:.0f} s"
+        raise _unreachable(address, reason) from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
+        raise _unreachable(address, said.splitlines()[-1]) from error
     except (OSError, OverflowError) as error:
         raise _unreachable(address, str(error)) from error
 

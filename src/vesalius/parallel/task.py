@@ -153,21 +153,21 @@ def mixed_column(error: Exception) -> VesaliusError:
     )
 
 
-def _table(rows: Sequence[Row], index: int) -> "pa.Table":
+def _table(rows: Sequence[Any], index: int) -> "pa.Table":
     """Turn the rows of one item into a table."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys(name for row in rows for name in _names(row)))
+    names = list(dict.fromkeys(name for row in rows for name in _checked(row)))
     columns: dict[str, Any] = {ITEM: pa.array([index] * len(rows), pa.int64())}
     columns |= {name: _column([row.get(name) for row in rows], name) for name in names}
     return pa.table(columns)
 
 
-def _listed(rows: Row | Sequence[Row]) -> Sequence[Row]:
-    return cast("Sequence[Row]", rows if isinstance(rows, list | tuple) else [rows])
+def _listed(rows: object) -> Sequence[Any]:
+    return cast("Sequence[Any]", rows) if isinstance(rows, list | tuple) else [rows]
 
 
-def _names(row: object) -> Row:
+def _checked(row: object) -> Row:
     if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
         raise VesaliusError(
             given=f"a row of type {type(row).__name__}",
