@@ -1,12 +1,16 @@
-"""A small cased word-piece tokenizer that keeps chosen words whole."""
+"""Small tokenizers: cased word pieces that keep chosen words whole, and byte-level BPE."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from vesalius.core.errors import VesaliusError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+END_OF_TEXT = "<|endoftext|>"  # before and after every document
+PADDING = "<|pad|>"
 
 
 def train_tokenizer(
@@ -56,6 +60,56 @@ def train_tokenizer(
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def train_bpe_tokenizer(
+    texts: Iterable[str], *, vocab_size: int, max_length: int = 512
+) -> "PreTrainedTokenizerFast":
+    """Train byte-level BPE on `texts`; every text gets the start token, and any can be written.
+
+    Token 0 stands before and after a document, token 1 is padding (on the left: causal models
+    continue at the end).
+
+    Raises:
+        VesaliusError: `vocab_size` has no room for the 256 bytes and the two special tokens.
+
+    Source: GPT-2 (Radford et al. 2019), by the `tokenizers` library.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import trainers as tokenizer_trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocab_size < 258:
+        raise VesaliusError(
+            given=f"vocab_size={vocab_size}",
+            expected="at least 258: 256 bytes and two special tokens",
+            fix="use vocab_size=4096",
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = tokenizer_trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT, PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    start = tokenizer.token_to_id(END_OF_TEXT)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A",
+        pair=f"{END_OF_TEXT} $A $B",
+        special_tokens=[(END_OF_TEXT, start)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        pad_token=PADDING,
+        padding_side="left",
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
     )
