@@ -46,7 +46,7 @@ class CorpusOptions:
     second_context: int = 256
     tokens_per_batch: int = 2048
     first_share: float = 0.66
-    num_prompts: int = 30_000
+    num_prompts: int = 40_000
 
 
 @final
