@@ -171,6 +171,107 @@ class TrainFlags(AbstractTableFlags):
     ] = None  # fmt: skip
 
 
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneFlags(AbstractTableFlags):
+    """Flags of ``vesalius finetune``; those of data and training are named as their options."""
+
+    model: Annotated[str, Argument(help="A bundled model, a folder, or a name on the hub.")] = (
+        DEFAULT_MODEL
+    )
+    data: Annotated[
+        str,
+        Option(help="Labelled texts: a .parquet, .csv, .tsv or .jsonl, a folder with train and dev "
+               "files, a name on the hub such as glue/sst2, or kinds, a small set of our own."),
+    ] = "kinds"  # fmt: skip
+    out: Annotated[Path, Option(help="Folder of the run; the same command goes on in it.")] = Path(
+        "finetune-output"
+    )
+    revision: Annotated[str, Option(help="Branch, tag or commit of the model on the hub.")] = "main"
+    device: Annotated[str, Option(help="Where to train: cpu, cuda.")] = "cpu"
+    threads: Annotated[int, Option(help="Threads of torch; 0 leaves its own.", min=0)] = 0
+    seeds: Annotated[str, Option(help="Seeds of head and batches, such as 0,1,2.")] = ""
+    num_seeds: Annotated[int, Option(help="Seeds 0 to N-1, instead of --seeds.", min=0)] = 0
+    epochs: Annotated[float, Option(help="Passes over train.")] = 3.0
+    min_steps: Annotated[int, Option(help="At least so many steps: small sets need them.")] = 200
+    batch_size: Annotated[int, Option(help="Texts per step.")] = 32
+    lr: Annotated[
+        float, Option(help="Peak learning rate; 0 chooses one by the width of the model.")
+    ] = 0.0
+    layer_decay: Annotated[
+        float, Option(help="Factor on the learning rate per block below the top one.")
+    ] = 1.0
+    weight_decay: Annotated[float, Option(help="Weight decay of matrices.")] = 0.01
+    warmup_share: Annotated[float, Option(help="Share of the steps that warms up.")] = 0.1
+    schedule: Annotated[str, Option(help="linear or warmup-stable-decay.")] = "linear"
+    max_length: Annotated[int, Option(help="Tokens of a text; the rest is cut off.")] = 128
+    from_scratch: Annotated[
+        bool, Option("--from-scratch", help="Draw all weights at random instead of loading them.")
+    ] = False
+    freeze_embeddings: Annotated[
+        bool, Option("--freeze-embeddings", help="Leave what is below the first block as it is.")
+    ] = False
+    bf16: Annotated[bool, Option("--bf16", help="Take products in bfloat16.")] = False
+    pooling: Annotated[
+        str, Option(help="mean or cls: what the head reads, where the architecture has both.")
+    ] = "mean"
+    snapshots: Annotated[int, Option(help="Keep N+1 evenly spaced copies, from step 0.")] = 0
+    keep: Annotated[str, Option(help="Export the last step, or the best on dev.")] = "last"
+    metric: Annotated[str, Option(help="What best means: accuracy, macro_f1 or matthews.")] = (
+        "accuracy"
+    )
+    text_column: Annotated[str, Option(help="Column of the (first) text.")] = ""
+    pair_column: Annotated[str, Option(help="Column of the second text of a pair.")] = ""
+    label_column: Annotated[str, Option(help="Column of the label.")] = ""
+    split_column: Annotated[str, Option(help="Column with train, dev or test.")] = "split"
+    dev_share: Annotated[
+        float, Option(help="Share of train to hold out where the data has no dev split.")
+    ] = 0.0
+    max_rows: Annotated[int, Option(help="First rows of each split to take; 0 takes all.")] = 0
+    force: _Force = False
+    dry_run: Annotated[bool, Option("--dry-run", help="Print steps and tokens, do nothing.")] = (
+        False
+    )
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareFlags(AbstractTableFlags):
+    """Flags of ``vesalius data prepare``."""
+
+    sources: Annotated[
+        list[str],
+        Argument(metavar="SOURCE...", help="Files (.txt, .parquet, .jsonl, .csv, .tsv), folders "
+                 "of them, or names on the hub."),
+    ]  # fmt: skip
+    tokenizer: Annotated[str, Option(help="A bundled model, a folder, or a name on the hub.")]
+    out: Annotated[Path, Option(help="Folder for the shards; the same command goes on in it.")]
+    train_tokenizer: Annotated[
+        int,
+        Option(help="Learn byte-level BPE of so many entries from the sources first, and save it "
+               "as the folder --tokenizer; one that is there is used again."),
+    ] = 0  # fmt: skip
+    column: Annotated[str, Option(help="Column of the texts: text, or the only one of text.")] = ""
+    split: Annotated[str, Option(help="Rows whose column split says so; the hub's split.")] = ""
+    boundary: Annotated[
+        str, Option(help="What ends a document of a .txt file: blank-line, line or file.")
+    ] = "blank-line"
+    special_tokens: Annotated[
+        str, Option(help="Around a document: tokenizer (its own way), eos, bos-eos or none.")
+    ] = "tokenizer"
+    tokens_per_shard: Annotated[int, Option(help="A shard ends here.", min=1)] = 1 << 25
+    force: _Force = False
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfoFlags(AbstractTableFlags):
+    """Flags of ``vesalius data info``."""
+
+    folder: Annotated[Path, Argument(help="Folder that `data prepare` wrote.")]
+    tokenizer: Annotated[str, Option(help="Show the first documents, read with it.")] = ""
+
+
 def takes(kind: type[FlagsT]) -> Callable[[Callable[[FlagsT], None]], Callable[..., None]]:
     """Give a command the flags of a dataclass: typer sees one parameter per field."""
     hints = get_type_hints(kind, include_extras=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vesalius.cli import commands, neurons
+from vesalius.cli import commands, data, finetune, neurons
 from vesalius.cli.errors import (
     DONE,
     FAILED,
@@ -33,8 +33,10 @@ app = typer.Typer(
 )
 app.add_typer(neurons.app, name="neurons")
 app.add_typer(commands.zoo, name="zoo")
+app.add_typer(data.app, name="data")
 for _name, _command in commands.COMMANDS.items():
     app.command(_name, epilog=commands.EXAMPLES[_name])(_command)
+app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 
 
 def _print_version(wanted: bool) -> None:

@@ -103,7 +103,7 @@ class LabelledData:
 
 
 def load_labelled(source: str | Path, *, options: LabelledOptions | None = None) -> LabelledData:
-    """Read labelled texts from a file, a folder, a hub name, or the bundled ``moods``.
+    """Read labelled texts from a file, a folder, a hub name, or the bundled ``kinds``.
 
     A file has a column of splits (or is all train); a folder has files named train, dev or
     validation, and test. ``glue/sst2`` is set sst2 of the hub's collection glue, and

@@ -10,7 +10,7 @@ from typing import Any, Final
 from vesalius.core.errors import VesaliusError
 from vesalius.data.labelled_files import SUFFIXES, Columns, read_columns
 
-BUNDLED: Final = "moods"  # the project's own small set, for when nothing else is at hand
+BUNDLED: Final = "kinds"  # the project's own small set, for when nothing else is at hand
 LABEL_COLUMNS: Final = (
     *("label", "labels", "class", "category", "target", "label_name", "sentiment"),
 )

@@ -21,7 +21,9 @@ class FinetuneOptions:
     ``min_steps`` lengthens the training of small sets beyond ``epochs``. ``snapshots`` N keeps
     N + 1 evenly spaced copies, step 0 among them. ``keep`` exports the last step of each seed,
     or the one that is best on dev by ``metric``. ``checkpoint_every`` 0 means four times a run,
-    and not more often than every 100 steps.
+    and not more often than every 100 steps. ``pooling`` is for architectures that let a head
+    choose what it reads (ModernBERT): a model that was only pretrained has learned nothing for
+    its first token.
 
     Source: Devlin et al. 2019 (batch 32, 3 epochs, 5e-5, warm-up of 10 %); Clark et al. 2020,
     arXiv 2003.10555 (layer-wise decay; here the top block is not decayed); Mosbach et al. 2021,
@@ -40,6 +42,7 @@ class FinetuneOptions:
     max_length: int = 128
     from_scratch: bool = False
     freeze_embeddings: bool = False
+    pooling: Literal["mean", "cls"] = "mean"
     bf16: bool = False
     snapshots: int = 0
     keep: Literal["last", "best"] = "last"
@@ -66,6 +69,7 @@ class FinetuneOptions:
             "schedule": ("linear", "warmup-stable-decay"),
             "keep": ("last", "best"),
             "metric": METRICS,
+            "pooling": ("mean", "cls"),
         }
         for name, words in choices.items():
             self._expect(getattr(self, name) in words, name, " or ".join(words), words[0])

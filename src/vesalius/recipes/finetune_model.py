@@ -134,7 +134,12 @@ def _pad_notes(tokenizer: Any) -> tuple[str, ...]:
 
 
 def build_classifier(
-    source: Source, *, label_names: Sequence[str], seed: int, from_scratch: bool = False
+    source: Source,
+    *,
+    label_names: Sequence[str],
+    seed: int,
+    from_scratch: bool = False,
+    pooling: str = "mean",
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Load the weights, or draw all of them at random, with a new head of one row per label.
 
@@ -154,11 +159,14 @@ def build_classifier(
     config.pad_token_id = source.tokenizer.pad_token_id
     config.dtype = torch.float32
     notes: tuple[str, ...] = ()
+    if getattr(config, "classifier_pooling", pooling) != pooling:
+        notes = (f"the head reads {pooling!r}; the model names {config.classifier_pooling!r}",)
+        config.classifier_pooling = pooling
     with seeded(seed):
         try:
             if from_scratch:
                 model = AutoModelForSequenceClassification.from_config(config)
-                notes = ("all weights were drawn at random: nothing was pretrained",)
+                notes += ("all weights were drawn at random: nothing was pretrained",)
             else:
                 model, info = AutoModelForSequenceClassification.from_pretrained(
                     source.location,
@@ -170,7 +178,7 @@ def build_classifier(
                     trust_remote_code=False,
                     output_loading_info=True,
                 )
-                notes = _loading_notes(source, model, info)
+                notes += _loading_notes(source, model, info)
         except (OSError, ValueError, RuntimeError) as error:
             raise VesaliusError(
                 given=f"{source.name}: {(str(error).strip() or 'no reason').splitlines()[0][:160]}",

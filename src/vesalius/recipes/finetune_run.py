@@ -149,7 +149,11 @@ def run_seed(
         VesaliusError: what the loop or the model refuses.
     """
     model, notes = build_classifier(
-        source, label_names=label_names, seed=seed, from_scratch=options.from_scratch
+        source,
+        label_names=label_names,
+        seed=seed,
+        from_scratch=options.from_scratch,
+        pooling=options.pooling,
     )
     nn.Module.to(model, options.device)
     batches = LabelledBatches(
