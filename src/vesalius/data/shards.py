@@ -144,8 +144,17 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
     Padding and truncation settings, which calls change in passing, are left out.
 
+    Raises:
+        VesaliusError: the tokenizer is not one of the library `tokenizers`.
+
     Source: this project.
     """
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise VesaliusError(
+            given=f"tokenizer {type(tokenizer).__name__}",
+            expected="a fast tokenizer, with a tokenizer.json",
+            fix="open it with transformers.AutoTokenizer, which converts most of them",
+        )
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     content |= {"padding": None, "truncation": None}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -192,7 +201,10 @@ def _open_shard(folder: Path, row: dict[str, Any], dtype: str) -> Shard:
         or offsets[-1] * np.dtype(dtype).itemsize != size
     ):
         raise _damaged(path, f"{size} bytes and {len(offsets) - 1} documents")
-    return Shard(np.memmap(path, dtype=dtype, mode="r"), offsets)
+    stored = np.dtype(dtype).newbyteorder("<")
+    # an empty file cannot be mapped: the last texts may all have been empty
+    tokens = np.memmap(path, dtype=stored, mode="r") if size else np.zeros(0, dtype=stored)
+    return Shard(tokens, offsets)
 
 
 def _damaged(path: Path, what: str) -> VesaliusError:
