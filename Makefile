@@ -28,7 +28,7 @@ demo: $(VENV)/.core
 test: lint types
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: lint types
+test-all: lint types $(VENV)/.ray
 	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev
@@ -45,7 +45,7 @@ format: $(VENV)/.dev
 
 # Pin what a fresh environment got. Build tags such as +cpu go: a pin must fit every machine.
 constraints: $(VENV)/.dev
-	$(PIP) --editable '.[dev,bench]'
+	$(PIP) --editable '.[dev,bench,ray]'
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable \
 	  | sed '/^pip==/d; s/+[A-Za-z0-9.]*$$//'; } > constraints.new
 	mv constraints.new constraints.txt
@@ -70,4 +70,9 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+# only the slow tests need Ray
+$(VENV)/.ray: $(VENV)/.dev
+	$(PIP) --editable '.[ray]'
 	@touch $@

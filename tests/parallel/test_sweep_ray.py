@@ -119,16 +119,13 @@ def test_an_address_that_does_not_answer_is_refused_soon_and_loses_nothing(tmp_p
     assert table_bytes(tmp_path / "s") == whole
 
 
-def test_a_ray_that_runs_already_is_used_by_address_and_left_running(tmp_path):
+def test_a_ray_that_runs_already_is_used_by_address_and_left_running(tmp_path, monkeypatch):
     import ray
 
-    here = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    # a cluster finds the module of the task because its nodes were set up so
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     ray.init(
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-        runtime_env={"env_vars": here},
+        num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
     )
     try:
         address = ray.get_runtime_context().gcs_address
@@ -141,10 +138,9 @@ def test_a_ray_that_runs_already_is_used_by_address_and_left_running(tmp_path):
         with pytest.raises(VesaliusError, match="with 1 CPUs"):
             sweep(Toy(), numbers(4), tmp_path / "y", engine="ray", workers=2, shard_size=1)
         # another process connects by the address alone
-        environment = tmp_path / "z"
-        process = start_script(environment, "1", "--engine", "ray", "--address", address)
+        process = start_script(tmp_path / "z", "1", "--engine", "ray", "--address", address)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-        check_script(environment, tmp_path / "whole")
+        check_script(tmp_path / "z", tmp_path / "whole")
     finally:
         ray.shutdown()
