@@ -1,4 +1,4 @@
-"""The commands beside `neurons`: demo, check, models, cite, zoo train.
+"""The commands beside `neurons`: demo, check, models, cite.
 
 Source: the commands of docs/architecture.md.
 """
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import typer
 
-from vesalius.cli.errors import FAILED, say
-from vesalius.cli.flags import CheckFlags, CiteFlags, DemoFlags, ModelsFlags, TrainFlags, takes
+from vesalius.cli.errors import FAILED
+from vesalius.cli.flags import CheckFlags, CiteFlags, DemoFlags, ModelsFlags, takes
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit, emit_json, emit_table
 from vesalius.cli.progress import working
@@ -19,12 +19,7 @@ EXAMPLES: Final = {
     "check": "Example: vesalius check mini-bert --json",
     "models": "Example: vesalius models",
     "cite": "Example: vesalius cite results/france knowledge_neurons",
-    "train": "Example: vesalius zoo train mini-bert --data corpora --out runs/mini-bert",
 }
-
-zoo = typer.Typer(
-    help="Make the bundled models again.", no_args_is_help=True, epilog=EXAMPLES["train"]
-)
 
 
 @takes(DemoFlags)
@@ -88,15 +83,9 @@ def _check_summary(report: Any) -> list[tuple[str, object]]:
 @takes(ModelsFlags)
 def models(flags: ModelsFlags) -> None:
     """List the bundled models: task, size, licence, score."""
-    from vesalius.cli.bundled import COLUMNS, bundled_rows
+    from vesalius.cli.bundled import show_models
 
-    rows = bundled_rows()
-    if flags.json:
-        emit_json({"models": rows})
-    elif rows:
-        emit_table(COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
-    else:
-        say("vesalius: this installation bundles no model")
+    show_models(json=flags.json)
 
 
 @takes(CiteFlags)
@@ -106,35 +95,6 @@ def cite(flags: CiteFlags) -> None:
     from vesalius.core.cite import cite as cite_subjects
 
     emit(cite_subjects(*subjects_of(flags.subjects or [])))
-
-
-@zoo.command("train", epilog=EXAMPLES["train"])
-@takes(TrainFlags)
-def train(flags: TrainFlags) -> None:
-    """Train, score and export a bundled model; the same command goes on where it was stopped."""
-    from vesalius.cli.bundled import check_trainable
-
-    check_trainable(flags.name, flags.data)
-    from vesalius.recipes.zoo import make_mini_bert
-
-    made = make_mini_bert(
-        flags.data,
-        flags.out,
-        preset=flags.preset,
-        seed=flags.seed,
-        device=flags.device,
-        tokenizer=flags.tokenizer,
-        threads=flags.threads,
-        notes=flags.notes,
-    )
-    summary: dict[str, Any] = {"name": flags.name, "preset": made.run.preset}
-    summary |= asdict(made.run.summary)
-    if flags.json:
-        emit_json(summary | {"macro_accuracy": made.macro_accuracy, "model": str(made.folder)})
-        return
-    known = {f"macro accuracy, {part}": share for part, share in made.macro_accuracy.items()}
-    emit_table(("what", "value"), list((summary | known).items()))
-    emit(str(made.folder))
 
 
 COMMANDS: Final = {"demo": demo, "check": check, "models": models, "cite": cite}

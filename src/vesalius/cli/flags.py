@@ -149,11 +149,21 @@ class CiteFlags(AbstractFlags):
 
 @final
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyFlags(AbstractTableFlags):
+    """Flags of ``vesalius zoo verify``."""
+
+    names: Annotated[
+        list[str] | None, Argument(metavar="[NAME]...", help="Bundled models; all when left out.")
+    ] = None
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainFlags(AbstractTableFlags):
     """Flags of ``vesalius zoo train``."""
 
-    name: Annotated[str, Argument(help="The bundled model to train: mini-bert.")]
-    data: Annotated[Path, Option(help="Folder with facts/*.parquet.")]
+    name: Annotated[str, Argument(help="The bundled model to train, such as mini-gpt.")]
+    data: Annotated[Path, Option(help="Folder of the training data: facts/, text/, cls/, nli/.")]
     out: Annotated[Path, Option(help="Folder of the run; the same command goes on in it.")]
     preset: Annotated[str, Option(help="Size and length of the training: cpu or gpu.")] = "cpu"
     seed: Annotated[int, Option(help="Seed of weights and batches.")] = 0

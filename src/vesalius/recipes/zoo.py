@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +18,7 @@ from vesalius.data.facts import Fact, fill, load_facts, load_relations
 from vesalius.data.masking import MaskedBatches, MaskingOptions, encode_examples
 from vesalius.data.tokenizer import train_tokenizer
 from vesalius.recipes.fact_scores import score_facts
+from vesalius.recipes.zoo_runs import describe_hardware, read_notes
 from vesalius.training.config import TrainingOptions
 from vesalius.training.loop import TrainingSummary, train
 from vesalius.training.random_state import seeded
@@ -115,6 +114,11 @@ class MadeModel:
         """Share of facts known, averaged over relations, by part of the facts."""
         return {part: round(score["macro"], 4) for part, score in self.card["scores"].items()}
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the command line prints beside the summary of the training."""
+        return {"macro_accuracy": self.macro_accuracy}
+
 
 def build_mini_bert(
     preset: MiniBertPreset, *, tokenizer: Any, seed: int
@@ -206,7 +210,7 @@ def train_mini_bert(
         num_prompts_met=count_prompts_met(examples, facts=load_facts()),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         num_epochs=summary.num_steps * options.training.micro_batches / batches.batches_per_epoch,
-        hardware=_hardware(device),
+        hardware=describe_hardware(device),
     )
 
 
@@ -232,7 +236,7 @@ def make_mini_bert(
     """
     from vesalius.recipes.zoo_card import export_mini_bert  # it imports this module
 
-    lines = _read_notes(Path(notes)) if notes else []
+    lines = read_notes(notes)
     torch.set_num_threads(threads)
     run = train_mini_bert(
         data_dir, out, preset=preset, seed=seed, device=device, tokenizer=tokenizer
@@ -243,17 +247,6 @@ def make_mini_bert(
     folder = run.out / "model"
     card = export_mini_bert(run, folder=folder, command=command, notes=lines)
     return MadeModel(run=run, folder=folder, card=card)
-
-
-def _read_notes(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise VesaliusError(
-            given=f"notes {str(path)!r}, which cannot be read as UTF-8 text",
-            expected="a text file with a line for each thing to know",
-            fix="check its name, or leave the notes out",
-        ) from error
 
 
 def collect_examples(data_dir: Path) -> list[Example]:
@@ -333,14 +326,6 @@ def _quick_scores(model: nn.Module, *, tokenizer: Any) -> dict[str, float]:
         scores[f"{part}_macro"] = found.macro
         scores[f"{part}_majority_macro"] = found.majority_macro
     return scores
-
-
-def _hardware(device: str) -> str:
-    if device != "cpu":
-        return f"one {torch.cuda.get_device_name(device)}"
-    threads = torch.get_num_threads()
-    used = "one thread" if threads == 1 else f"{threads} threads"
-    return f"{os.cpu_count()}-core {platform.machine()} CPU, {used}, products in bf16"
 
 
 def _short_attention(device: str) -> AbstractContextManager[Any]:

@@ -1,8 +1,6 @@
 """Write a bundled model's folder: fp16 weights, tokenizer, card, curves and log."""
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,8 @@ from vesalius.core.card import installed_versions
 from vesalius.data.facts import Relation, load_facts, load_relations
 from vesalius.recipes.fact_scores import score_facts
 from vesalius.recipes.zoo import PRESETS, MiniBertRun, build_mini_bert
+from vesalius.recipes.zoo_runs import copy_log, save_half, write_card
+from vesalius.recipes.zoo_verify import write_verification
 from vesalius.training.checkpoint import load_checkpoint
 
 _CORPUS = (
@@ -60,17 +60,13 @@ def export_mini_bert(
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     preset = PRESETS[run.preset]
     tokenizer = AutoTokenizer.from_pretrained(run.out / "tokenizer")
     trained = build_mini_bert(preset, tokenizer=tokenizer, seed=run.seed)
     load_checkpoint(run.out, model=trained)
     trained.config.sparse_prediction = False  # users expect logits at every position
-    trained.half().save_pretrained(folder)
-    weights = folder / "model.safetensors"
-    weights.chmod(0o644)  # it is written for its owner only
-    tokenizer.save_pretrained(folder)
-    shutil.copyfile(run.out / "log.jsonl", folder / "log.jsonl")
+    weights = save_half(trained, tokenizer=tokenizer, folder=folder)
+    copy_log(run.out / "log.jsonl", folder / "log.jsonl")
 
     model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     facts = load_facts()
@@ -82,18 +78,20 @@ def export_mini_bert(
         ).to_dict()
         for part in ("all", "written", "natural")
     }
-    card = _card(run) | {
-        "num_bytes": weights.stat().st_size,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "command": command,
-        "scores": scores,
-        "near_prompts": _near_prompts(model, tokenizer, scores["all"]),
-        "examples": top_answers(model, tokenizer),
-        "limits": list(_LIMITS),
-        "notes": [note.strip() for note in notes if note.strip()],
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(readme_of(card), encoding="utf-8")
+    card = (
+        _card(run)
+        | weights
+        | {
+            "command": command,
+            "scores": scores,
+            "near_prompts": _near_prompts(model, tokenizer, scores["all"]),
+            "examples": top_answers(model, tokenizer),
+            "limits": list(_LIMITS),
+            "notes": [note.strip() for note in notes if note.strip()],
+        }
+    )
+    write_card(card, readme=readme_of(card).splitlines(), folder=folder)
+    write_verification(folder)
     draw_curves(folder / "log.jsonl", out=folder / "curves.png")
     return card
 
