@@ -1,5 +1,6 @@
 """Documents as token ids, batches of like length, and the masks of a masked language model."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from vesalius.data.batching import plan_by_length
 from vesalius.data.corpus import Example
+from vesalius.data.shards import tokenizer_hash
 
 IGNORE = -100  # the label that the loss leaves out, torch's own default
 
@@ -84,7 +87,7 @@ class MaskedBatches:
         options: MaskingOptions,
     ) -> None:
         self._documents = documents
-        self._lengths = np.array([len(document.token_ids) for document in documents])
+        self._lengths = np.array([len(row.token_ids) for row in documents], dtype=np.int64)
         self._tokens_per_batch = tokens_per_batch
         self._seed = seed
         self._options = options
@@ -92,7 +95,22 @@ class MaskedBatches:
         self._mask = int(tokenizer.mask_token_id)
         self._special = frozenset(int(i) for i in tokenizer.all_special_ids)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self.batches_per_epoch = min(len(self._plan(epoch)) for epoch in range(3))
+        self.batches_per_epoch = len(self._plan(0))  # equal in all epochs
+        self._tokenizer = tokenizer
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Return what makes these batches these: hashes of documents and tokenizer, settings."""
+        digest = hashlib.sha256()
+        for document in self._documents:
+            digest.update(repr((document.token_ids, document.answer_positions)).encode())
+        return {
+            "documents": digest.hexdigest(),
+            "tokenizer": tokenizer_hash(self._tokenizer),
+            "tokens_per_batch": str(self._tokens_per_batch),
+            "seed": str(self._seed),
+            "masking": repr(self._options),
+        }
 
     def __getitem__(self, number: int) -> dict[str, Int64[Tensor, "batch position"]]:
         """Return batch `number`: input_ids, labels, attention_mask (unless nothing is padded).
@@ -140,14 +158,8 @@ class MaskedBatches:
         return np.flatnonzero(chosen)
 
     def _plan(self, epoch: int) -> list[list[int]]:
-        random = np.random.default_rng((self._seed, 0, epoch))
-        order = np.lexsort((random.random(len(self._lengths)), self._lengths))
-        batches: list[list[int]] = []
-        current: list[int] = []
-        for i in order.tolist():
-            if current and (len(current) + 1) * int(self._lengths[i]) > self._tokens_per_batch:
-                batches.append(current)
-                current = []
-            current.append(i)
-        batches.append(current)
-        return [batches[i] for i in random.permutation(len(batches)).tolist()]
+        return plan_by_length(
+            self._lengths,
+            tokens_per_batch=self._tokens_per_batch,
+            generator=np.random.default_rng((self._seed, 0, epoch)),
+        )

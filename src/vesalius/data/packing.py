@@ -85,10 +85,10 @@ def document_mask(
     distance = positions[:, None] - positions[None, :]
     seen = document_ids[:, None, :, None] == document_ids[:, None, None, :]
     if causal:
-        seen = seen & (distance >= 0)
+        seen &= distance >= 0
     if window is not None:
-        seen = seen & (distance.abs() < window)
-    return torch.zeros(seen.shape, device=document_ids.device).masked_fill_(~seen, -torch.inf)
+        seen &= distance.abs() < window
+    return torch.where(seen, 0.0, -torch.inf)
 
 
 @final
