@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel.test_sweep import check_script, kill_and_finish, start_script, table_bytes, wait_for
+from parallel.scripts import check_script, kill_and_finish, start_script, table_bytes, wait_for
 from parallel.toys import Toy, Unopened, numbers
 from vesalius.core.errors import VesaliusError
 from vesalius.parallel import ray_engine
