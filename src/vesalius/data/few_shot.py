@@ -260,7 +260,7 @@ def draw_text(
         count = int(random.integers(2, min(most, len(classes)) + 1))
         classes = random.permutation(classes)[:count]
     num_examples = int(random.integers(5 if symbolic else 1, MAX_DEMONSTRATIONS + 2))
-    verbaliser = task.verbalisers[random.integers(len(task.verbalisers))]
+    verbaliser = task.verbalisers[int(random.integers(len(task.verbalisers)))]
     words = [verbaliser[label] for label in classes]
     if symbolic:
         words = list(SYMBOLS[random.integers(len(SYMBOLS))][: len(classes)])
@@ -269,7 +269,7 @@ def draw_text(
     drawn: list[LabelledRow] = []
     for place in random.choice(len(classes), size=num_examples, p=chances):
         members = rows[int(classes[place])]
-        row = members[random.integers(len(members))]
+        row = members[int(random.integers(len(members)))]
         drawn.append(LabelledRow(texts=row.texts, label=int(place)))
     told = task.instructions[random.integers(len(task.instructions))]
     template = task.templates[random.integers(len(task.templates))]

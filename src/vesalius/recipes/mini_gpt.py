@@ -278,7 +278,7 @@ def _two_phases(
                 options=options,
                 out=out,
                 evaluate=evaluate,
-                identity=batches.identity | {"model": str(sorted(asdict(preset).items()))},
+                identity={**batches.identity, "model": str(sorted(asdict(preset).items()))},
                 stop_after_step=min(last, stop_after_step or last),
             )
         if summary.num_steps < last:
