@@ -1,4 +1,5 @@
 import errno
+import importlib
 import json
 import math
 from dataclasses import dataclass, replace
@@ -314,6 +315,17 @@ def test_trackers_get_every_logged_step(tmp_path):
     assert recorder.config["num_steps"] == "12"
     with pytest.raises(VesaliusError, match="tracker 'nothing'"):
         train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, trackers=["nothing"])
+
+
+def test_an_accelerator_that_was_there_before_does_not_matter(tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    state = importlib.import_module("accelerate.state")
+    state.AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        accelerate.Accelerator(mixed_precision="bf16")
+        train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path)
+    finally:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_training_learns(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from vesalius.core.errors import VesaliusError
 from vesalius.training.prefetch import prefetch
 from vesalius.training.random_state import (
     capture_random_state,
@@ -76,9 +77,12 @@ def test_a_log_line_that_a_kill_cut_short_is_left_out(tmp_path):
     for step in (1, 2, 3):
         append_log(tmp_path, {"step": step})
     with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"step": 4, "loss')
+        file.write('{"step": 4, "evaluation": {"a": 1.0}')  # ends in a brace all the same
     assert [entry["step"] for entry in read_log(tmp_path)] == [1, 2, 3]
     cut_log(tmp_path, step=2)
     append_log(tmp_path, {"step": 3})
     assert [entry["step"] for entry in read_log(tmp_path)] == [1, 2, 3]
     assert read_log(tmp_path / "nowhere") == []
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\nnot json\n{"step": 3}\n')
+    with pytest.raises(VesaliusError, match="line 2"):
+        read_log(tmp_path)

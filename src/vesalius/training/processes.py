@@ -1,5 +1,6 @@
 """The processes of one training run, as `accelerate` finds them: one, or several over DDP."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -35,15 +36,16 @@ class Processes:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model whose backward averages the gradients of all processes."""
-        if self._accelerator is None or self.count == 1:
+        if self.count == 1:
             return model
-        return self._accelerator.prepare_model(model, device_placement=False)
+        # not through accelerate, which would set its own autocast around ours
+        return nn.parallel.DistributedDataParallel(model)
 
     def unsynchronised(self, model: nn.Module, *, when: bool) -> AbstractContextManager[Any]:
         """Hold the averaging back in the body: for all micro-batches of a step but the last."""
-        if self._accelerator is None or self.count == 1 or not when:
-            return nullcontext()
-        return self._accelerator.no_sync(model)
+        if isinstance(model, nn.parallel.DistributedDataParallel) and when:
+            return model.no_sync()
+        return nullcontext()
 
     def total(self, values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
         """Return the sum of each value over the processes.
@@ -96,8 +98,8 @@ def start_processes(
         ) from error
     accelerator = Accelerator(
         device_placement=False,
-        cpu=device.type == "cpu",
-        mixed_precision="no",  # autocast is set where the model is called
+        # gloo instead of nccl; one process needs no word, and a former one may have said otherwise
+        cpu=device.type == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1,
         log_with=_known(trackers) or None,
         project_dir=str(out) if out is not None else None,
     )

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vesalius.core.errors import VesaliusError
+
 NAME = "log.jsonl"
 
 
@@ -19,13 +21,26 @@ def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the log in `folder`; a line that a kill cut short is left out.
+    """Return the entries of the log in `folder`; a last line that a kill cut short is left out.
+
+    Raises: VesaliusError for any other line that is not JSON.
 
     Source: this project.
     """
     path = folder / NAME
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(lines):
+        try:
+            entries.append(json.loads(line))
+        except ValueError as error:
+            if number + 1 < len(lines):
+                raise VesaliusError(
+                    given=f"{path}, line {number + 1}: {line[:60]!r}",
+                    expected="one JSON object per line",
+                    fix="delete that line, or choose another output folder",
+                ) from error
+    return entries
 
 
 def cut_log(folder: Path, *, step: int) -> None:
