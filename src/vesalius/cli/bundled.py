@@ -50,7 +50,7 @@ def bundled_rows() -> list[dict[str, Any]]:
 
 
 def _row(name: str) -> dict[str, Any]:
-    card, folder = zoo.card(name), zoo.path(name)
+    card, folder = zoo.card(name), zoo.stored(name)
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
         "name": name,

@@ -43,11 +43,11 @@ def verify(flags: VerifyFlags) -> None:
 
     Ends with exit code 1 when anything differs.
     """
-    from vesalius.models.zoo import path
+    from vesalius.models.zoo import stored
 
     names = list(dict.fromkeys(flags.names or ()))
     for name in names:
-        path(name)  # an unknown name is refused before torch is loaded
+        stored(name)  # an unknown name is refused before torch is loaded
     with working("verifying"):
         from vesalius.recipes.zoo_verify import verify as verify_names
 

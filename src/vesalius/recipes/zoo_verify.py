@@ -9,6 +9,7 @@ Source: this project.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast, final
 
@@ -61,12 +62,17 @@ def verify(names: Sequence[str] = ()) -> list[Verified]:
 
     Source: this project.
     """
-    folders = [(name, zoo.path(name)) for name in names or zoo.names()]
+    folders = [(name, zoo.stored(name)) for name in names or zoo.names()]
     return [_verified(name, folder) for name, folder in folders]
 
 
-def verify_folder(folder: Path) -> tuple[int, int, float]:
+def verify_folder(
+    folder: Path, *, checkpoint: Callable[[], Path] | None = None
+) -> tuple[int, int, float]:
     """Check one model's folder; return how many files and numbers agree, and the difference.
+
+    `checkpoint` gives the folder to load the model from, where that is another one; it is called
+    when the files were found whole.
 
     Raises: VesaliusError for a file that is missing, damaged or not in the list, a `verify.json`
     that cannot be read, a model that does not load, or numbers that differ.
@@ -76,7 +82,7 @@ def verify_folder(folder: Path) -> tuple[int, int, float]:
     expected = _read(folder)
     check_files(folder, expected=expected["files"])
     _check_card(folder)
-    found = measure(folder)
+    found = measure(folder, checkpoint=checkpoint() if checkpoint else folder)
     numbers: Mapping[str, float] = expected["numbers"]
     if found.keys() != numbers.keys():
         changed = sorted(found.keys() ^ numbers.keys())
@@ -124,7 +130,7 @@ def _check_card(folder: Path) -> None:
     """Compare the hash that the card gives for the weights with the file."""
     told = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("sha256")
     weights = folder / "model.safetensors"
-    if told is not None and told != sha256_of(weights):
+    if told is not None and weights.is_file() and told != sha256_of(weights):
         raise VesaliusError(
             given=f"{folder.name}/{weights.name} with SHA-256 {sha256_of(weights)[:12]}...",
             expected=f"the one of its card, {told[:12]}...",
@@ -132,8 +138,10 @@ def _check_card(folder: Path) -> None:
         )
 
 
-def write_verification(folder: Path) -> dict[str, Any]:
+def write_verification(folder: Path, *, checkpoint: Path | None = None) -> dict[str, Any]:
     """Write `verify.json` for a folder that holds a card and all other files; return it.
+
+    `checkpoint` is the folder to load the model from, where that is another one.
 
     Raises: VesaliusError for a model of a task that is not known here.
 
@@ -149,14 +157,16 @@ def write_verification(folder: Path) -> dict[str, Any]:
             }
             for path in paths
         },
-        "numbers": measure(folder),
+        "numbers": measure(folder, checkpoint=checkpoint),
     }
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return content
 
 
-def measure(folder: Path) -> dict[str, float]:
+def measure(folder: Path, *, checkpoint: Path | None = None) -> dict[str, float]:
     """Load a model as any user does, in fp32, and ask it a few things; return numbers in nats.
+
+    `folder` holds the card, and the model too unless `checkpoint` does.
 
     Raises: VesaliusError for an unknown task, or files that transformers cannot load.
 
@@ -167,8 +177,8 @@ def measure(folder: Path) -> dict[str, float]:
     task = _task(folder)
     auto_class, ask = _ASKED[task]
     try:
-        tokenizer = hf.AutoTokenizer.from_pretrained(folder)
-        model = getattr(hf, auto_class).from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer = hf.AutoTokenizer.from_pretrained(checkpoint or folder)
+        model = getattr(hf, auto_class).from_pretrained(checkpoint or folder, dtype=torch.float32)
     except Exception as error:  # the loader has many families of errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise VesaliusError(
@@ -176,13 +186,14 @@ def measure(folder: Path) -> dict[str, float]:
             expected=f"a folder that {auto_class}.from_pretrained takes",
             fix=_REPAIR,
         ) from error
+    model.eval()
     with torch.no_grad():
         return {name: round(value, 6) for name, value in ask(model, tokenizer).items()}
 
 
 def _verified(name: str, folder: Path) -> Verified:
     try:
-        files, numbers, difference = verify_folder(folder)
+        files, numbers, difference = verify_folder(folder, checkpoint=partial(zoo.path, name))
     except VesaliusError as error:
         return Verified(
             name=name, num_files=0, num_numbers=0, difference=float("nan"), ok=False,
