@@ -51,7 +51,27 @@ _Force = Annotated[bool, Option("--force", help="Replace what an earlier run wro
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractQuestionFlags(AbstractModelFlags):
+class AbstractLocateFlags(AbstractModelFlags):
+    """How neurons are scored and chosen."""
+
+    memory: Annotated[str, Option(help="What autograd may keep at once, such as 2GiB.")] = "2GiB"
+    target: Annotated[
+        str, Option(help="probability, log-probability, logit or logit-difference.")
+    ] = "probability"
+    foil: Annotated[str, Option(help="The other word of a logit-difference.")] = ""
+    nodes: Annotated[int, Option(help="Quadrature nodes to start with.")] = 5
+    rule: Annotated[str, Option(help="Quadrature rule.")] = "gauss_radau"
+    threshold: Annotated[
+        float, Option(help="Share of a prompt's highest score that a neuron must reach.")
+    ] = 0.2
+    share: Annotated[
+        float | None,
+        Option(help="Share of the prompts that must agree; searched for when left out."),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractQuestionFlags(AbstractLocateFlags):
     """What a model is asked, and where the answer goes."""
 
     prompt: Annotated[
@@ -71,20 +91,25 @@ class AbstractQuestionFlags(AbstractModelFlags):
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the work and the memory it takes, do nothing.")
     ] = False
-    memory: Annotated[str, Option(help="What autograd may keep at once, such as 2GiB.")] = "2GiB"
-    target: Annotated[
-        str, Option(help="probability, log-probability, logit or logit-difference.")
-    ] = "probability"
-    foil: Annotated[str, Option(help="The other word of a logit-difference.")] = ""
-    nodes: Annotated[int, Option(help="Quadrature nodes to start with.")] = 5
-    rule: Annotated[str, Option(help="Quadrature rule.")] = "gauss_radau"
-    threshold: Annotated[
-        float, Option(help="Share of a prompt's highest score that a neuron must reach.")
-    ] = 0.2
-    share: Annotated[
-        float | None,
-        Option(help="Share of the prompts that must agree; searched for when left out."),
+
+
+@final
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepFlags(AbstractLocateFlags):
+    """Flags of ``vesalius neurons sweep``."""
+
+    facts: Annotated[
+        Path | None, Option(help="Facts: .jsonl or .tsv with relation, subject, answer.")
     ] = None
+    relation: Annotated[str, Option(help="All bundled facts of a relation, such as P36.")] = ""
+    model: _Model = DEFAULT_MODEL
+    out: Annotated[Path, Option(help="Folder of the sweep; the same command goes on in it.")]
+    engine: Annotated[str, Option(help="local, or ray for a Ray cluster.")] = "local"
+    workers: Annotated[int, Option(help="Workers, one model and one thread each.")] = 1
+    address: Annotated[
+        str, Option(help="The Ray head, host:port; without it Ray is started here.")
+    ] = ""
+    shard_size: Annotated[int, Option(help="Facts that are written at a time.")] = 16
 
 
 @final

@@ -7,8 +7,9 @@ from typing import Final
 
 import typer
 
-from vesalius.cli.flags import LocateFlags, TurnFlags, takes
+from vesalius.cli.flags import LocateFlags, SweepFlags, TurnFlags, takes
 from vesalius.cli.neuron_runs import run_neurons
+from vesalius.cli.neuron_sweep import run_sweep
 from vesalius.cli.turning import factor_of
 
 EXAMPLES: Final = {
@@ -16,6 +17,7 @@ EXAMPLES: Final = {
     "suppress": "Example: vesalius neurons suppress --prompt 'The capital of France is [MASK].' "
     "--answer Paris --html paris.html",
     "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
+    "sweep": "Example: vesalius neurons sweep --relation P36 --workers 2 --out runs/capitals",
 }
 
 app = typer.Typer(
@@ -53,3 +55,13 @@ def amplify(flags: TurnFlags) -> None:
     The neurons are located first, unless --neurons or --location names them.
     """
     run_neurons(flags, verb="amplify", factor=factor_of(flags, verb="amplify"))
+
+
+@app.command("sweep", epilog=EXAMPLES["sweep"])
+@takes(SweepFlags)
+def sweep(flags: SweepFlags) -> None:
+    """Locate many facts into one table; a broken run goes on where it stopped.
+
+    Without --facts and --relation it takes all bundled facts.
+    """
+    run_sweep(flags)

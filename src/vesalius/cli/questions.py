@@ -47,10 +47,15 @@ def questions_of(flags: AbstractQuestionFlags) -> tuple[Question, ...]:
         )
     if flags.facts:
         _refuse_with_facts(flags)
-        return _named([_asked(fact) for fact in read_facts(flags.facts)])
+        return asked_facts(read_facts(flags.facts))
     if flags.prompt:
         return (_of_prompts(flags),)
     return (_asked(_bundled(flags)),)
+
+
+def asked_facts(facts: Sequence[Fact]) -> tuple[Question, ...]:
+    """Ask about each fact with the bundled templates of its relation."""
+    return _named([_asked(fact) for fact in facts])
 
 
 def asked_before(prompts: Sequence[str], answer: str) -> Question:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final
 
-from vesalius.cli.flags import AbstractQuestionFlags, TurnFlags
+from vesalius.cli.flags import AbstractLocateFlags, AbstractQuestionFlags, TurnFlags
 from vesalius.cli.questions import Question
 from vesalius.cli.turning import neurons_of
 from vesalius.core.codec import plain
@@ -115,7 +115,7 @@ class Teller:
         )
 
 
-def config_of(flags: AbstractQuestionFlags) -> LocateConfig:
+def config_of(flags: AbstractLocateFlags) -> LocateConfig:
     """Read the options of ``locate`` from the flags.
 
     Raises:

@@ -8,11 +8,13 @@ from vesalius.methods.knowledge_neurons.intervene import amplify, intervene, sca
 from vesalius.methods.knowledge_neurons.locate import locate
 from vesalius.methods.knowledge_neurons.refine import coarse_set, refine, search_share
 from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
+from vesalius.methods.knowledge_neurons.sweep import LocateTask
 
 __all__ = [
     "Guess",
     "Intervention",
     "LocateConfig",
+    "LocateTask",
     "Location",
     "amplify",
     "coarse_set",
