@@ -38,6 +38,9 @@ _MINI_GPT: Final = Recipe(
 )
 RECIPES: Final = {
     "mini-bert": Recipe("vesalius.recipes.zoo", "make_mini_bert", ("facts/*.parquet",)),
+    "mini-classifier": Recipe(
+        "vesalius.recipes.mini_classifier", "make_mini_classifier", ("cls/sst2.parquet",)
+    ),
     "mini-gpt": _MINI_GPT,
     "mini-gpt-small": _MINI_GPT,
     "mini-gpt-tiny": _MINI_GPT,

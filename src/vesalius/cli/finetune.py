@@ -72,11 +72,13 @@ def _plan(flags: FinetuneFlags, seeds: tuple[int, ...]) -> "FinetunePlan":
         names = {field.name for field in dataclasses.fields(kind)}
         return {name: value for name, value in vars(flags).items() if name in names}
 
+    own = taken(FinetuneOptions)
+    own["seeds"] = seeds
     return plan_finetune(
         flags.model,
         flags.data,
         out=flags.out,
-        options=FinetuneOptions(**taken(FinetuneOptions) | {"seeds": seeds}),
+        options=FinetuneOptions(**own),
         labelled=LabelledOptions(**taken(LabelledOptions)),
         revision=flags.revision,
         force=flags.force,
