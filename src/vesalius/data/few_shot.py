@@ -165,7 +165,7 @@ def write_example(
     Texts longer than `max_characters` are cut at a word's end.
     """
     texts = [_shorten(text, max_characters) for text in row.texts]
-    named = dict(zip(("first", "second"), texts, strict=False)) | {"text": texts[0]}
+    named = {"text": texts[0], "first": texts[0], "second": texts[-1]}
     head, _, tail = template.partition("{label}")
     before = head.format(choices=join_choices(words), **named)
     answer = words[row.label]

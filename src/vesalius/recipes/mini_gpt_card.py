@@ -37,8 +37,8 @@ _LICENCE: Final = (
     "package has its own licence."
 )
 _LIMITS: Final = (
-    "For showing and testing methods, not for use: a few million weights and 17 million tokens. "
-    "It writes English of a kind, and knows few facts.",
+    "For showing and testing methods, not for use: a model this small, trained for an hour at "
+    "most, writes English of a kind and knows few facts.",
     "Trained on rows of at most 256 tokens. Positions up to 512 exist and were never trained.",
     "Prompts of the kinds it was trained on are close to supervised tasks for it: the accuracy on "
     "sets it never saw tells what demonstrations and label words do.",
