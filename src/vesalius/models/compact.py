@@ -221,10 +221,9 @@ def read_trajectory(path: Path, *, base: Path, base_hash: str) -> Trajectory:
 def materialise(trajectory: Trajectory, folder: Path, *, config: Path, base: Path) -> Path:
     """Write the last point as an ordinary checkpoint in float16, whole or not at all.
 
-    ``config`` is the classifier's config.json, beside which a card may lie; ``base`` is the
-    folder whose tokenizer it has. A damaged folder is replaced; ``sha256`` beside the weights
-    says what they should be. When another process was faster its folder is taken: both hold
-    the same bytes.
+    ``config`` is the classifier's config.json, ``base`` the folder whose tokenizer it has. A
+    damaged folder is replaced; ``sha256`` beside the weights says what they should be. When
+    another process was faster its folder is taken: both hold the same bytes.
 
     Raises:
         VesaliusError: the folder cannot be written.
@@ -234,17 +233,14 @@ def materialise(trajectory: Trajectory, folder: Path, *, config: Path, base: Pat
     weights = trajectory.weights(len(trajectory) - 1)
     half = {name: array.astype(np.float16) for name, array in weights.items()}
     content = save(half, metadata={"format": "pt"})
-    told = [
-        p for p in (config.with_name("card.json"), config.with_name("verify.json")) if p.is_file()
-    ]
     settings = json.loads(config.read_text(encoding="utf-8")) | {"dtype": "float16"}
     digest = hashlib.sha256(content).hexdigest()
     try:
         with new_folder(folder, force=True, marker="sha256") as partial:
             (partial / "model.safetensors").write_bytes(content)
             (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-            for source in (base / "tokenizer.json", base / "tokenizer_config.json", *told):
-                (partial / source.name).write_bytes(source.read_bytes())
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                (partial / name).write_bytes((base / name).read_bytes())
             (partial / "sha256").write_text(digest + "\n", "utf-8")
     except VesaliusError:
         note = folder / "sha256"

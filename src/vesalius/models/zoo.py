@@ -86,7 +86,7 @@ def trajectory(name: str) -> "Trajectory":
 def _written_out(name: str, folder: Path) -> Path:
     """Write a compact model to the cache, under the hash of all that decides its bytes."""
     base = stored(card(name)["base"])
-    sources = (*sorted(path for path in folder.iterdir() if path.is_file()), base / _WEIGHTS)
+    sources = (folder / _COMPACT, folder / "config.json", base / _WEIGHTS)
     key = hashlib.sha256("".join(map(_hash, sources)).encode()).hexdigest()[:16]
     target = _cache() / "zoo" / f"{name}-{key}"
     if not _is_whole(target):

@@ -67,9 +67,10 @@ def score_split(model: nn.Module, split: EncodedSplit) -> ClassScores:
 
 
 def training_options(
-    options: FinetuneOptions, *, seed: int, num_steps: int, batches_per_epoch: int, width: int
+    options: FinetuneOptions, *, seed: int, batches_per_epoch: int, width: int
 ) -> TrainingOptions:
     """Turn the options of fine-tuning into those of the loop."""
+    num_steps = options.num_steps(batches_per_epoch=batches_per_epoch)
     each = max(batches_per_epoch, -(-num_steps // 10))  # small sets have many short epochs
     return TrainingOptions(
         num_steps=num_steps,
@@ -126,11 +127,13 @@ class _Keeper:
         if step in self._steps and not folder.exists():
             self.save(model, folder, facts={"step": step})
 
-    def on_scores(self, model: nn.Module, scores: ClassScores) -> None:
+    def on_scores(self, model: nn.Module, scores: ClassScores) -> dict[str, float]:
+        """Keep the weights where they are the best so far; give what the log takes."""
         best, value = self._folder / "best", getattr(scores, self._options.metric)
         known = json.loads((best / "kept.json").read_text("utf-8")) if best.exists() else None
         if self._options.keep == "best" and (known is None or value > known["value"]):
             self.save(model, best, facts={"step": self.step, "value": value})
+        return {name: getattr(scores, name) for name in ("accuracy", "macro_f1", "nll_nats")}
 
 
 def run_seed(
@@ -148,44 +151,27 @@ def run_seed(
     Raises:
         VesaliusError: what the loop or the model refuses.
     """
-    model, notes = build_classifier(
-        source,
-        label_names=label_names,
-        seed=seed,
-        from_scratch=options.from_scratch,
-        pooling=options.pooling,
-    )
-    nn.Module.to(model, options.device)
+    model, notes, scales = _prepared(source, label_names, seed=seed, options=options)
     batches = LabelledBatches(
         splits["train"], batch_size=options.batch_size, seed=derive_seed(seed, "batches")
     )
-    num_steps = options.num_steps(batches_per_epoch=batches.batches_per_epoch)
-    steps = snapshot_steps(options.snapshots, num_steps=num_steps)
+    loop_options = training_options(
+        options,
+        seed=seed,
+        batches_per_epoch=batches.batches_per_epoch,
+        width=source.width,
+    )
+    steps = snapshot_steps(options.snapshots, num_steps=loop_options.num_steps)
     keeper = _Keeper(folder, source=source, steps=steps, options=options)
-    scales = layer_lr_scales(model, decay=options.layer_decay)
-    if options.freeze_embeddings:
-        for name in embedding_names(model):
-            model.get_parameter(name).requires_grad_(False)
     keeper.on_step(model, 0)
-
-    def evaluate(trained: nn.Module) -> Mapping[str, float]:
-        scores = score_split(trained, splits["dev"])
-        keeper.on_scores(trained, scores)
-        return {name: getattr(scores, name) for name in ("accuracy", "macro_f1", "nll_nats")}
 
     with short_attention(options.device):
         summary = train(
             model,
             batches=batches,
-            options=training_options(
-                options,
-                seed=seed,
-                num_steps=num_steps,
-                batches_per_epoch=batches.batches_per_epoch,
-                width=source.width,
-            ),
+            options=loop_options,
             out=folder,
-            evaluate=evaluate,
+            evaluate=lambda trained: keeper.on_scores(trained, score_split(trained, splits["dev"])),
             on_step=keeper.on_step,
             identity=identity,
             lr_scales=scales,
@@ -193,10 +179,11 @@ def run_seed(
         keeper.step = summary.num_steps  # a run that was done already takes no step
         exported = _exported(model, keeper, folder, options)
         scores = {n: score_split(exported, splits[n]) for n in ("dev", "test") if n in splits}
+    kept = json.loads((folder / "model" / "kept.json").read_text(encoding="utf-8"))
     found = SeedRun(
         seed=seed,
         num_steps=summary.num_steps,
-        exported_step=json.loads((folder / "model/kept.json").read_text("utf-8"))["step"],
+        exported_step=kept["step"],
         num_tokens=summary.num_tokens,
         seconds=summary.seconds,
         loss_nats=summary.loss_nats,
@@ -208,6 +195,25 @@ def run_seed(
     write_file(folder / DONE, (json.dumps(plain(found), indent=1) + "\n").encode(), force=True)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # three times the model's size
     return found
+
+
+def _prepared(
+    source: Source, label_names: tuple[str, ...], *, seed: int, options: FinetuneOptions
+) -> tuple[nn.Module, tuple[str, ...], dict[str, float]]:
+    """Build the model on its device, with notes for the card and learning rates by layer."""
+    model, notes = build_classifier(
+        source,
+        label_names=label_names,
+        seed=seed,
+        from_scratch=options.from_scratch,
+        pooling=options.pooling,
+    )
+    nn.Module.to(model, options.device)
+    scales = layer_lr_scales(model, decay=options.layer_decay)
+    if options.freeze_embeddings:
+        for name in embedding_names(model):
+            model.get_parameter(name).requires_grad_(False)
+    return model, notes, scales
 
 
 def read_seed(folder: Path) -> SeedRun | None:

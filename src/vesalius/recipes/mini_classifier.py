@@ -41,7 +41,6 @@ from vesalius.recipes.zoo_runs import (
     sha256_of,
     write_card,
 )
-from vesalius.recipes.zoo_verify import NAME as VERIFY
 from vesalius.recipes.zoo_verify import write_verification
 from vesalius.training.loop import TrainingSummary
 
@@ -167,8 +166,7 @@ def export_mini_classifier(
         config = json.loads((last / "config.json").read_text(encoding="utf-8"))
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         copy_log(plan.out / f"seed-{seed}" / "log.jsonl", partial / "log.jsonl")
-        tokens = zoo.stored(BASE)
-        materialise(trajectory, made, config=partial / "config.json", base=tokens)
+        materialise(trajectory, made, config=partial / "config.json", base=zoo.stored(BASE))
         card = card_of(result, seed=seed, options=plan.options, points=rows) | {
             "command": command,
             "base": BASE,
@@ -183,9 +181,7 @@ def export_mini_classifier(
         }
         write_card(card, readme=readme_lines(card), folder=partial)
         draw_curves(partial / "log.jsonl", points=rows, out=partial / "curves.png")
-        materialise(trajectory, made, config=partial / "config.json", base=tokens)  # with its card
-        write_verification(made)
-        (partial / VERIFY).write_bytes((made / VERIFY).read_bytes())
+        write_verification(partial, checkpoint=made)
     return card
 
 
