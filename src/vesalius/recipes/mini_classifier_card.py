@@ -21,7 +21,9 @@ _LIMITS: Final = (
     "For showing and testing methods, not for use: far from the accuracy of a BERT on this task.",
     "It stands on a model of encyclopedic sentences that has seen few words of praise or blame; "
     "the reviews are in lower case and cut into many pieces.",
-    "Points between the first and the last are approximations: see how much of each is kept.",
+    "Points between the first and the last lie in the space of the stored directions: a path "
+    "smoother than the one that was trained, at times more accurate. Of the first ones little is "
+    "kept; train again with --snapshots for a true path.",
     "English film reviews only, cut to 96 tokens in training.",
 )
 
