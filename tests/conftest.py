@@ -1,10 +1,14 @@
 """Every test runs offline, on one thread, with the shapes in all signatures checked."""
 
 import os
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
+# what the zoo writes out goes where it is not kept, the same place for all workers of a run
+os.environ.setdefault("VESALIUS_CACHE", tempfile.mkdtemp(prefix="vesalius-tests-"))
 
 from collections.abc import Iterator
 
