@@ -1,6 +1,8 @@
 """Every test runs offline, on one thread, with the shapes in all signatures checked."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,7 +10,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
 # what the zoo writes out goes where it is not kept, the same place for all workers of a run
-os.environ.setdefault("VESALIUS_CACHE", tempfile.mkdtemp(prefix="vesalius-tests-"))
+if "VESALIUS_CACHE" not in os.environ:
+    os.environ["VESALIUS_CACHE"] = tempfile.mkdtemp(prefix="vesalius-tests-")
+    atexit.register(shutil.rmtree, os.environ["VESALIUS_CACHE"], ignore_errors=True)
 
 from collections.abc import Iterator
 
