@@ -202,15 +202,22 @@ def test_shards_of_another_tokenizer_or_damaged(tmp_path, source, tokenizer):
     (tmp_path / "out" / "shard-00000.bin").write_bytes(b"12")
     with pytest.raises(VesaliusError, match="2 bytes and 60 documents"):
         TokenShards(tmp_path / "out")
-    (tmp_path / "out" / "shard-00000.npy").unlink()
+    (tmp_path / "out" / "shard-00000.npy").write_bytes(b"")
     with pytest.raises(VesaliusError, match=r"shard-00000\.npy"):
         TokenShards(tmp_path / "out")
+    (tmp_path / "out" / "shard-00000.npy").unlink()
+    with pytest.raises(VesaliusError, match=r"shard-00000\.npy.*\n.*\n.*--force"):
+        prepare([source], tokenizer=tokenizer, out=tmp_path / "out")
+    prepare([source], tokenizer=tokenizer, out=tmp_path / "out", force=True)
+    assert len(TokenShards(tmp_path / "out")) == 60
 
 
+@pytest.mark.usefixtures("as_users_call_it")
 def test_options_that_cannot_be(tmp_path, source, tokenizer):
     for change, message in (
         ({"tokens_per_shard": 0}, "tokens_per_shard=0"),
         ({"special_tokens": "eos"}, "a tokenizer without eos"),
+        ({"special_tokens": "all"}, "special_tokens='all'"),
     ):
         with pytest.raises(VesaliusError, match=message):
             prepare(

@@ -40,12 +40,21 @@ def test_tables(tmp_path):
     lines = "\n".join(map(json.dumps, rows))
     _write(tmp_path / "b.jsonl", lines + "\n\n")
     _write(tmp_path / "c.csv", 'text,split\n"One, two",train\n"a ""b""\nc",dev\n')
-    _write(tmp_path / "d.tsv", 'text\tsplit\nOne, two\ttrain\n"a ""b""\nc"\tdev\n')
-    for name in ("a.parquet", "b.jsonl", "c.csv", "d.tsv"):
+    for name in ("a.parquet", "b.jsonl", "c.csv"):
         assert _read(tmp_path / name) == ["One, two", 'a "b"\nc']
         assert _read(tmp_path / name, split="dev") == ['a "b"\nc']
         assert _read(tmp_path / name, column="split") == ["train", "dev"]
-    assert len(_read(tmp_path)) == 8
+    assert len(_read(tmp_path)) == 6
+
+
+def test_a_quote_in_a_tsv_swallows_no_line(tmp_path):
+    path = _write(tmp_path / "a.tsv", 'text\tn\n"Yes\t1\nno"\t2\n"Oh" she said\t3\n')
+    assert _read(path) == ['"Yes', 'no"', '"Oh" she said']
+
+
+def test_a_field_of_a_csv_may_be_a_book(tmp_path):
+    path = _write(tmp_path / "a.csv", "text\n" + "word " * 30_000 + "\n")
+    assert len(_read(path)[0]) == 150_000
 
 
 def test_a_column_is_guessed(tmp_path):
@@ -82,6 +91,7 @@ def test_a_data_set_of_the_hub_is_pinned_to_its_commit(monkeypatch):
     assert asked == [("someone/wiki", options)]
 
 
+@pytest.mark.usefixtures("as_users_call_it")
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
@@ -98,6 +108,10 @@ def test_a_data_set_of_the_hub_is_pinned_to_its_commit(monkeypatch):
         ("a.jsonl", '{"text": "x"}\n', {"split": "train"}, "column 'split'"),
         ("a.csv", "text,split\nx,dev\n", {"split": "train"}, "no document with split 'train'"),
         ("a.csv", "text,b\nx\n", {}, "line 2: another number of fields"),
+        ("a.csv", 'text\n"a\nb\nc\n', {}, "unexpected end of data"),
+        ("a.jsonl", '{"text": "x"}\n{"body": "y"}\n', {}, "a row that has body"),
+        ("a.jsonl", '{"text": "fine"}\n{"text": "\\ud800"}\n', {}, "document 2: .*surrogates"),
+        ("a.txt", "x", {"boundary": "paragraph"}, "boundary='paragraph'"),
         ("a.parquet", "no parquet", {}, "a.parquet': Arrow"),
     ],
 )
@@ -106,6 +120,7 @@ def test_files_that_cannot_be_read(tmp_path, name, content, options, message):
         _read(_write(tmp_path / name, content), **options)
 
 
+@pytest.mark.usefixtures("as_users_call_it")
 def test_sources_that_are_not_there(tmp_path, monkeypatch):
     with pytest.raises(VesaliusError, match=r"gone\.txt', which does not exist"):
         find_sources([tmp_path / "gone.txt"])
@@ -116,6 +131,11 @@ def test_sources_that_are_not_there(tmp_path, monkeypatch):
     path = _write(tmp_path / "a.txt", "x")
     with pytest.raises(VesaliusError, match=r"a\.txt' twice"):
         find_sources([path, path])
+    with pytest.raises(VesaliusError, match=r"a\.txt' twice"):
+        find_sources([path, tmp_path / ".." / tmp_path.name / "a.txt"])
+    for names in (str(path), [""]):  # the one would be read letter by letter, "/" with all below
+        with pytest.raises(VesaliusError, match="a list of names"):
+            find_sources(names)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VesaliusError, match="'someone/wiki': no such file, and the hub"):
         find_sources(["someone/wiki"])

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from vesalius.core.errors import VesaliusError
 from vesalius.data.batching import plan_by_length
 from vesalius.data.corpus import Example
 from vesalius.data.shards import tokenizer_hash
@@ -74,6 +75,10 @@ class MaskedBatches:
     One batch holds at most `tokens_per_batch` tokens, padding included; texts of like length
     stand together and are never joined.
 
+    Raises:
+        VesaliusError: there is no document, one has nothing between its first and its last token
+            (which no mask hides), or the tokenizer has no mask or no padding.
+
     Source: this project.
     """
 
@@ -91,6 +96,7 @@ class MaskedBatches:
         self._tokens_per_batch = tokens_per_batch
         self._seed = seed
         self._options = options
+        _check_hideable(self._lengths, tokenizer)
         self._pad = int(tokenizer.pad_token_id)
         self._mask = int(tokenizer.mask_token_id)
         self._special = frozenset(int(i) for i in tokenizer.all_special_ids)
@@ -162,4 +168,21 @@ class MaskedBatches:
             self._lengths,
             tokens_per_batch=self._tokens_per_batch,
             generator=np.random.default_rng((self._seed, 0, epoch)),
+        )
+
+
+def _check_hideable(lengths: Int64[np.ndarray, "document"], tokenizer: Any) -> None:
+    for name in ("mask", "pad"):
+        if getattr(tokenizer, f"{name}_token_id") is None:
+            raise VesaliusError(
+                given=f"a tokenizer without a {name} token",
+                expected="that of a masked language model",
+                fix="use one such as bert-base-cased's",
+            )
+    short = np.flatnonzero(lengths < 3)
+    if len(short):
+        raise VesaliusError(
+            given=f"document {short[0]} of {lengths[short[0]]} tokens",
+            expected="at least one token between the first and the last, which are never hidden",
+            fix="leave empty texts out",
         )

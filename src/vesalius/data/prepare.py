@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
 from jaxtyping import Integer
@@ -25,6 +25,7 @@ from vesalius.core.paths import check_new_output, write_file
 from vesalius.data.shards import (
     MANIFEST,
     SCHEMA_VERSION,
+    open_shard,
     read_manifest,
     shard_names,
     tokenizer_hash,
@@ -89,11 +90,13 @@ def prepare(
     """Write the token shards of all documents of `sources`, in order, into the folder `out`.
 
     A folder that the same call began is finished; a killed call loses the shard in work. Open
-    the result with ``TokenShards(out)``. `force` replaces token shards made in another way.
+    the result with ``TokenShards(out)``. `force` replaces token shards that were made in another
+    way, or are damaged.
 
     Raises:
         VesaliusError: a source cannot be read, a setting differs from those the folder was begun
-            with, the folder is something else's, or the disk is full. Finished shards stay.
+            with, a finished shard is damaged, the folder is something else's, or the disk is
+            full. Finished shards stay.
     """
     began = time.perf_counter()
     reading, options, out = reading or SourceOptions(), options or PrepareOptions(), Path(out)
@@ -152,11 +155,11 @@ def _begin(
         if (out / MANIFEST).is_file():
             begun = read_manifest(out)
             changed = _changed(begun["configuration"], configuration)
-            if not changed:
+            if not changed and _is_whole(out, begun, force=force):
                 for left_by_a_killed_call in out.glob(".*.partial"):
                     left_by_a_killed_call.unlink()
                 return begun
-            if begun["shards"] and not force:
+            if changed and begun["shards"] and not force:
                 raise _other_configuration(out, changed, begun["configuration"], configuration)
             shutil.rmtree(check_new_output(out, force=True, marker=MANIFEST))
         else:
@@ -180,12 +183,30 @@ def _begin(
     return manifest
 
 
+def _is_whole(out: Path, manifest: dict[str, Any], *, force: bool) -> bool:
+    """Look whether the finished shards can be kept; damaged ones only `force` may replace."""
+    try:
+        for row in manifest["shards"]:
+            open_shard(out, row, manifest["dtype"])
+    except VesaliusError:
+        if not force:
+            raise
+        return False
+    return True
+
+
 def _check_options(tokenizer: Any, options: PrepareOptions) -> None:
     if options.tokens_per_shard < 1:
         raise VesaliusError(
             given=f"tokens_per_shard={options.tokens_per_shard}",
             expected="tokens_per_shard >= 1",
             fix="leave it out",
+        )
+    if options.special_tokens not in get_args(SpecialTokens):
+        raise VesaliusError(
+            given=f"special_tokens={options.special_tokens!r}",
+            expected=f"one of {', '.join(get_args(SpecialTokens))}",
+            fix="leave it out for the first of them",
         )
     wanted = {"eos": ("eos",), "bos-eos": ("bos", "eos")}.get(options.special_tokens, ())
     for name in wanted:

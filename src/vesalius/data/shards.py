@@ -129,7 +129,7 @@ class TokenShards(AbstractDocuments):
         if tokenizer is not None:
             _check_tokenizer(folder, self.manifest, tokenizer)
         shards = [
-            _open_shard(folder, row, self.manifest["dtype"]) for row in self.manifest["shards"]
+            open_shard(folder, row, self.manifest["dtype"]) for row in self.manifest["shards"]
         ]
         digest = hashlib.sha256("".join(row["sha256"] for row in self.manifest["shards"]).encode())
         identity = {
@@ -187,13 +187,18 @@ def shard_names(number: int) -> tuple[str, str]:
     return f"shard-{number:05d}.bin", f"shard-{number:05d}.npy"
 
 
-def _open_shard(folder: Path, row: dict[str, Any], dtype: str) -> Shard:
+def open_shard(folder: Path, row: dict[str, Any], dtype: str) -> Shard:
+    """Map the shard that a row of the manifest names.
+
+    Raises:
+        VesaliusError: a file is missing, or has another size than the manifest says.
+    """
     path, beside = folder / row["tokens_file"], folder / row["offsets_file"]
     expected = int(row["num_tokens"]) * np.dtype(dtype).itemsize
     try:
         size = path.stat().st_size
         offsets = np.load(beside, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(beside if path.is_file() else path, str(error)) from error
     if (
         size != expected

@@ -8,10 +8,11 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, get_args
 
 from vesalius.core.errors import VesaliusError
 
@@ -19,6 +20,7 @@ GUESSED_COLUMNS: Final = ("text", "texts")  # the second of lists: each text is 
 SPLIT_COLUMN: Final = "split"
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _CHUNK_BYTES: Final = 1 << 20
+_LONGEST_FIELD: Final = 1 << 30
 
 Boundary = Literal["blank-line", "line", "file"]
 
@@ -67,6 +69,12 @@ def find_sources(names: Sequence[str | Path]) -> list[TextSource]:
             without a known file, a source named twice, or a data set that cannot be reached.
     """
     paths: list[TextSource] = []
+    if isinstance(names, str) or "" in names:  # the letters of a name, and this very folder
+        raise VesaliusError(
+            given=f"sources {names!r}",
+            expected="a list of names, none of them empty",
+            fix="pass ['texts.txt', 'folder']",
+        )
     for name in names:
         path = Path(name)
         if path.is_dir():
@@ -86,8 +94,8 @@ def find_sources(names: Sequence[str | Path]) -> list[TextSource]:
                 expected="a file, a folder, or the name of a data set on the hub",
                 fix="look at the path again",
             )
-    known = [source.name for source in paths]
-    twice = sorted({name for name in known if known.count(name) > 1})
+    known = Counter(s.name if s.kind == "hub" else str(Path(s.name).resolve()) for s in paths)
+    twice = sorted(name for name, count in known.items() if count > 1)
     if twice or not paths:
         raise VesaliusError(
             given=f"source {twice[0]!r} twice" if twice else "no source",
@@ -102,13 +110,26 @@ def read_documents(source: TextSource, *, options: SourceOptions) -> Iterator[st
 
     Raises:
         VesaliusError: the file is not UTF-8 or not what its ending says (with the line), the
-            column or the split is not there, or there is no document.
+            column or the split is not there, there is no document, or `boundary` is another word.
     """
+    if options.boundary not in get_args(Boundary):
+        raise VesaliusError(
+            given=f"boundary={options.boundary!r}",
+            expected=f"one of {', '.join(get_args(Boundary))}",
+            fix="leave it out for the first of them",
+        )
     reader = _read_hub if source.kind == "hub" else READERS[source.kind]
     number = -1
     try:
         for number, text in enumerate(reader(source, options)):  # noqa: B007
+            text.encode()  # JSON can write halves of characters, which no encoding knows
             yield text
+    except UnicodeError as error:
+        raise VesaliusError(
+            given=f"{source.name!r}, document {number + 1}: {error}",
+            expected="text in UTF-8",
+            fix="mend or remove that document",
+        ) from error
     except OSError as error:
         raise _unreadable(source.name, error) from error
     if number < 0:
@@ -220,8 +241,10 @@ def _read_json_lines(source: TextSource, options: SourceOptions) -> Iterator[str
 def _read_separated(source: TextSource, options: SourceOptions) -> Iterator[str]:
     def rows() -> Iterator[Mapping[str, Any]]:
         # line ends go back on: a quoted field may go over several lines
-        delimiter = "\t" if source.kind == ".tsv" else ","
-        table = csv.DictReader((line + "\n" for line in _lines(source)), delimiter=delimiter)
+        lines = (line + "\n" for line in _lines(source))
+        # a quote in a TSV is a sign like any other; in a CSV one that never ends is a mistake
+        tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        table = csv.DictReader(lines, **(tabs if source.kind == ".tsv" else {"strict": True}))
         try:
             for row in table:
                 if None in row or None in row.values():
@@ -232,6 +255,7 @@ def _read_separated(source: TextSource, options: SourceOptions) -> Iterator[str]
         except csv.Error as error:
             raise _bad_row(source, table.line_num, str(error)) from error
 
+    csv.field_size_limit(_LONGEST_FIELD)  # the module's own is 128 KiB, less than a book
     return _column_of(rows(), source=source, options=options)
 
 
@@ -307,7 +331,13 @@ def _texts(
     for row in rows:
         if options.split and row.get(SPLIT_COLUMN) != options.split:
             continue
-        cell = row.get(column)
+        if column not in row:
+            raise VesaliusError(
+                given=f"{source.name!r}, a row that has {', '.join(row) or 'nothing'}",
+                expected=f"the key {column!r} in every row, null where there is no text",
+                fix="choose another --column, or mend or remove that row",
+            )
+        cell = row[column]
         for text in cell if isinstance(cell, list) else [cell]:
             if text is not None and not isinstance(text, str):
                 raise VesaliusError(
