@@ -60,6 +60,11 @@ def test_a_foreign_manifest_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(VesaliusError, match=r"manifest\.json"):
         sweep(Toy(), numbers(2), tmp_path)
+    (tmp_path / "manifest.json").write_text('{"kind": "token-shards"}')
+    (tmp_path / ".shard-00001.bin.0123abcd.partial").touch()  # `data prepare` is at work in it
+    with pytest.raises(VesaliusError, match="which no sweep wrote"):
+        sweep(Toy(), numbers(2), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_empty_folder_is_taken(tmp_path):

@@ -185,7 +185,9 @@ def _refuse_foreign(folder: Path) -> None:
         or (path.name == SHARDS and not any(path.iterdir()))
         for path in folder.iterdir()
     )
-    if not beginnings and not (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
+        _read_manifest(folder)  # that of another command is refused before anything is touched
+    elif not beginnings:
         raise VesaliusError(
             given=f"output folder {str(folder)!r}, which holds something else",
             expected="a new folder, or that of the same sweep",
