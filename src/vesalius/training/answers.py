@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from vesalius.core.errors import VesaliusError
+
 
 def answer_logits(
     model: nn.Module,
@@ -19,8 +21,17 @@ def answer_logits(
 
     The model is called with input_ids and attention_mask and returns an object with `.logits`.
 
+    Raises: VesaliusError when there is no prompt, or one has no mask.
+
     Source: this project.
     """
+    unmasked = [i for i, prompt in enumerate(prompts) if mask_id not in prompt]
+    if unmasked or not prompts:
+        raise VesaliusError(
+            given=f"prompt {unmasked[0]}, in which no token is {mask_id}" if prompts else "none",
+            expected="prompts that hold the mask of the tokenizer each",
+            fix="write the mask where the answer belongs, and cut no prompt",
+        )
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     device = next(model.parameters()).device
     found: dict[int, Float[Tensor, " vocab"]] = {}

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,10 +90,15 @@ def _write(
 def read_state(folder: Path) -> dict[str, Any] | None:
     """Return the `state` of the checkpoint in `folder`, None when there is no checkpoint.
 
+    Raises: VesaliusError when what is called a checkpoint there cannot be read.
+
     Source: this project.
     """
     found = _found(folder)
-    return json.loads((found / "state.json").read_text(encoding="utf-8")) if found else None
+    if found is None:
+        return None
+    with _readable(found):
+        return json.loads((found / "state.json").read_text(encoding="utf-8"))
 
 
 def load_checkpoint(
@@ -106,14 +112,15 @@ def load_checkpoint(
 
     With `optimizers` they and this process's random state are put back too.
 
-    Raises: VesaliusError when it belongs to another model.
+    Raises: VesaliusError when it belongs to another model, or when it cannot be read.
 
     Source: this project.
     """
     found = _found(folder)
     if found is None:
         return None
-    weights = load_file(found / "model.safetensors")
+    with _readable(found):
+        weights = load_file(found / "model.safetensors")
     targets = dict(model.named_parameters())
     targets |= {f"buffer/{name}": buffer for name, buffer in model.named_buffers()}
     shapes = {name: tuple(tensor.shape) for name, tensor in targets.items()}
@@ -127,10 +134,25 @@ def load_checkpoint(
         for name, tensor in targets.items():
             tensor.copy_(weights[name])
     if optimizers:
-        load_optimizer_tensors(optimizers, tensors=load_file(found / "optimizer.safetensors"))
         rank = (processes or Processes()).rank
-        restore_random_state(load_file(found / f"random-{rank}.safetensors"))
-    return json.loads((found / "state.json").read_text(encoding="utf-8"))
+        with _readable(found):
+            tensors = load_file(found / "optimizer.safetensors")
+            random = load_file(found / f"random-{rank}.safetensors")
+        load_optimizer_tensors(optimizers, tensors=tensors)
+        restore_random_state(random)
+    return read_state(folder)
+
+
+@contextmanager
+def _readable(found: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise VesaliusError(
+            given=f"{found}, which cannot be read ({type(error).__name__}: {error})",
+            expected="a whole checkpoint, as training writes it",
+            fix="copy the folder again, or train anew in another output folder",
+        ) from error
 
 
 def _found(folder: Path) -> Path | None:

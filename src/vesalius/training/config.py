@@ -1,7 +1,11 @@
 """Options of a training run."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args, get_type_hints
+
+from vesalius.core.errors import VesaliusError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +45,39 @@ class TrainingOptions:
 
 # What a resumed run may change: it does not touch the weights.
 FREE_ON_RESUME = frozenset({"log_every", "evaluate_every", "checkpoint_every"})
+
+
+def check_training_options(options: TrainingOptions) -> None:
+    """Refuse options that no run can have, before anything is done with them.
+
+    Raises: VesaliusError that names the first such option.
+
+    Source: this project.
+    """
+    least = {"num_steps": 1, "micro_batches": 1, "warmup_steps": 0}
+    least |= dict.fromkeys(sorted(FREE_ON_RESUME), 1)
+    for name, low in least.items():
+        value = getattr(options, name)
+        if type(value) is bool or not isinstance(value, Integral) or value < low:
+            raise _refused(name, value, f"a whole number from {low}")
+    for name in ("lr", "muon_lr", "max_grad_norm"):
+        value = getattr(options, name)
+        if not value > 0 or (math.isinf(value) and name != "max_grad_norm"):  # NaN, too
+            raise _refused(name, value, "a number above 0")
+    shares = {"decay_share": options.decay_share}
+    shares |= {f"betas[{i}]": beta for i, beta in enumerate(options.betas)}
+    for name, value in shares.items():
+        if not 0 <= value <= (1 if name == "decay_share" else math.nextafter(1, 0)):
+            raise _refused(name, value, "a share between 0 and 1")
+    if not 0 <= options.weight_decay < math.inf:
+        raise _refused("weight_decay", options.weight_decay, "a number from 0")
+    for name in ("optimizer", "schedule"):
+        words = get_args(get_type_hints(TrainingOptions)[name])
+        if getattr(options, name) not in words:
+            raise _refused(name, getattr(options, name), f"one of {', '.join(words)}")
+
+
+def _refused(name: str, value: object, expected: str) -> VesaliusError:
+    return VesaliusError(
+        given=f"{name}={value!r}", expected=expected, fix=f"change {name} in the TrainingOptions"
+    )

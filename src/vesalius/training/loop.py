@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
 from vesalius.training.checkpoint import load_checkpoint, read_state, save_checkpoint
-from vesalius.training.config import FREE_ON_RESUME, TrainingOptions
-from vesalius.training.optimizers import build_optimizers
+from vesalius.training.config import FREE_ON_RESUME, TrainingOptions, check_training_options
+from vesalius.training.optimizers import build_optimizers, groups_hash
 from vesalius.training.page import write_training_page
 from vesalius.training.prefetch import NumberedBatches, prefetch
 from vesalius.training.processes import Processes, start_processes
@@ -57,20 +58,25 @@ def train(
     `batches[n]` for n = 0, 1, ... are passed as keyword arguments; the model returns an object
     with `.loss`, the mean over the labels that are not -100 (a causal model's first label of a
     row must be -100: it is never predicted). `identity` names data and tokenizer by hashes and
-    must be the same on resume. `on_step(model, step)` follows each step, on the main process,
-    before the step's checkpoint. `lr_scales` gives parameters a factor on the learning rate.
+    must be the same on resume; without it that of `batches` counts, if it has one.
+    `on_step(model, step)` follows each step, on the main process, before the step's checkpoint.
+    `lr_scales` gives parameters a factor on the learning rate.
     Under `accelerate launch` the micro-batches of a step are shared out among the processes.
     After the last step the curves stand in `out`/training.html.
 
     Shapes: the tensors of a batch are [batch, ...].
 
-    Raises: VesaliusError when the loss or the gradient is not finite (the last checkpoint
-    stays), when `out` holds a run with other options, data or model, when a checkpoint cannot
-    be written, when the processes do not divide the micro-batches.
+    Raises: VesaliusError when an option cannot be, when the loss or the gradient is not finite
+    (the last checkpoint stays), when `out` holds a run with other options, data or model, when
+    a checkpoint cannot be read or written, when the processes do not divide the micro-batches.
 
     Source: this project; one gradient over all processes by Hugging Face `accelerate`.
     """
-    device = next(model.parameters()).device
+    check_training_options(options)
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    if identity is None:
+        identity = getattr(batches, "identity", {})
     identified = _identified(options, identity=identity)
     processes = start_processes(device=device, trackers=trackers, out=out, config=identified)
     _check_processes(options, processes=processes)
@@ -117,6 +123,8 @@ class _Run:
         self._model, self._options, self._out = model, options, out
         self._processes, self._identified = processes, identified
         self._optimizers = build_optimizers(model, options=options, lr_scales=lr_scales)
+        self._groups = groups_hash(model, optimizers=self._optimizers)
+        _check_groups(out, groups=self._groups)
         state = load_checkpoint(out, model=model, optimizers=self._optimizers, processes=processes)
         self.progress = Progress(**(state["progress"] if state else {}))
         if processes.is_main:
@@ -132,7 +140,7 @@ class _Run:
     ) -> None:
         """Take the steps that are left, up to `stop`, with all that belongs to each."""
         options, here = self._options, self._processes
-        last = min(options.num_steps, stop or options.num_steps)
+        last = options.num_steps if stop is None else min(options.num_steps, stop)
         stepper = Stepper(
             self._model,
             optimizers=self._optimizers,
@@ -179,7 +187,7 @@ class _Run:
         if self._processes.is_main:
             self._model.eval()
             with seeded(derive_seed(self._options.seed, "evaluate", self.progress.step)):
-                scores = dict(evaluate(self._model))
+                scores = {name: float(score) for name, score in evaluate(self._model).items()}
             self._model.train()
             append_log(self._out, {"step": self.progress.step, "evaluation": scores})
             self._processes.track(scores, step=self.progress.step)
@@ -190,7 +198,11 @@ class _Run:
             self._out,
             model=self._model,
             optimizers=self._optimizers,
-            state={"progress": asdict(self.progress), "run": self._identified},
+            state={
+                "progress": asdict(self.progress),
+                "run": self._identified,
+                "groups": self._groups,
+            },
             processes=self._processes,
         )
 
@@ -214,7 +226,13 @@ def _check_resumed(out: Path, *, identified: Mapping[str, Any]) -> None:
     state = read_state(out)
     if state is None:
         return
-    former: dict[str, Any] = state["run"]
+    former: dict[str, Any] | None = state.get("run")
+    if former is None:
+        raise VesaliusError(
+            given=f"{out}: a checkpoint that no training of ours wrote",
+            expected="a new folder, or that of the same run",
+            fix="choose another output folder",
+        )
     changed = [
         f"{key}: {former.get(key)!r} then, {identified.get(key)!r} now"
         for key in sorted(former.keys() | identified.keys())
@@ -224,5 +242,16 @@ def _check_resumed(out: Path, *, identified: Mapping[str, Any]) -> None:
         raise VesaliusError(
             given=f"{out}: a run with other options ({'; '.join(changed)})",
             expected="what the run was started with",
+            fix="choose another output folder, or repeat the first command",
+        )
+
+
+def _check_groups(out: Path, *, groups: str) -> None:
+    """Refuse to put optimiser state back, by place, where other parameters stand."""
+    state = read_state(out)
+    if state is not None and state.get("groups", groups) != groups:  # older ones do not say
+        raise VesaliusError(
+            given=f"{out}: a run in which other parameters were trained, or at another rate each",
+            expected="the `lr_scales` and the frozen parameters that the run was started with",
             fix="choose another output folder, or repeat the first command",
         )

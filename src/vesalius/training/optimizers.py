@@ -1,5 +1,7 @@
 """Optimisers from options, and their state as named tensors."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +22,8 @@ def build_optimizers(
     Matrices of an `nn.Embedding`, and whatever is tied to one, go to AdamW. `lr_scales` gives
     parameters, by name, a factor on the learning rate; the others have 1.
 
-    Raises: VesaliusError for a name in `lr_scales` that the model does not have.
+    Raises: VesaliusError for a name in `lr_scales` that the model does not have, and for a model
+    without a parameter to train.
 
     Source: Loshchilov and Hutter 2019; Jordan et al. 2024 (Muon).
     """
@@ -32,6 +35,12 @@ def build_optimizers(
             given=f"a learning-rate factor for {unknown[0]!r}",
             expected="names of the model's parameters",
             fix="take the names from model.named_parameters()",
+        )
+    if not named:
+        raise VesaliusError(
+            given=f"{type(model).__name__}, none of whose parameters is to be trained",
+            expected="at least one parameter with requires_grad",
+            fix="call requires_grad_() on those that should learn",
         )
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
@@ -56,6 +65,22 @@ def build_optimizers(
     if of(True):
         optimizers.append(torch.optim.Muon(of(True), lr=options.muon_lr, adjust_lr_fn="original"))
     return optimizers
+
+
+def groups_hash(model: nn.Module, *, optimizers: Sequence[torch.optim.Optimizer]) -> str:
+    """Return the SHA-256 of which parameters are trained, in which order and how fast.
+
+    The optimisers' state is saved by place: it may only be put back where this is the same.
+
+    Source: this project.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = [
+        (type(optimizer).__name__, group["lr_scale"], [names[id(p)] for p in group["params"]])
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    ]
+    return hashlib.sha256(json.dumps(groups).encode()).hexdigest()
 
 
 def scale_learning_rates(

@@ -122,7 +122,8 @@ class Stepper:
         raise VesaliusError(
             given=f"step {self.progress.step}: loss {loss_nats}, gradient norm {norm}",
             expected="finite numbers",
-            fix="lower the learning rate; the last checkpoint can be resumed",
+            fix="look at the data of this step, or train in another folder with a lower learning "
+            "rate; the last checkpoint is kept, but the same command comes here again",
         )
 
 
