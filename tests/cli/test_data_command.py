@@ -49,6 +49,7 @@ def test_a_tokenizer_is_learned_once(run: Run, texts: Path, tmp_path: Path):
     [
         (["--boundary", "page"], 2, "one of blank-line, line, file"),
         (["--special-tokens", "all"], 2, "one of tokenizer, eos, bos-eos, none"),
+        (["--tokenizer", "mini-bert", "--train-tokenizer", "300"], 2, "a bundled model"),
         (["--column", "text"], 1, "plain text has neither"),
         (["--tokenizer", "no-such-folder/at-all/here"], 1, "--tokenizer no-such-folder"),
     ],

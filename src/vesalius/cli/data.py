@@ -113,7 +113,15 @@ def _options(flags: PrepareFlags) -> tuple[Any, Any]:
 
 def _tokenizer_for(flags: PrepareFlags) -> Any:
     """Open the tokenizer; learn it first when that is wanted and it is not there."""
+    from vesalius.models import zoo
+
     folder = Path(flags.tokenizer)
+    if flags.train_tokenizer and flags.tokenizer in zoo.names():
+        wrong_usage(
+            given=f"--train-tokenizer with --tokenizer {flags.tokenizer}, a bundled model",
+            expected="the folder in which the new tokenizer is to be saved",
+            fix=f"write --tokenizer my-{flags.tokenizer}",
+        )
     if flags.train_tokenizer and not folder.exists():
         from vesalius.core.paths import new_folder
         from vesalius.data.sources import find_sources, read_documents
