@@ -143,16 +143,19 @@ def _score_rows(
     seen = (query == key) | ((key == -1) & (query != -2))
     seen = seen & torch.ones(longest, longest, dtype=torch.bool).tril()
     mask = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+    kept = longest - min(map(len, rows)) + 1  # nothing is read before the end of a prompt
+    first = longest - kept
     with torch.no_grad():
         inputs = _on(model, input_ids=ids, position_ids=positions, attention_mask=mask)
-        output = model(**inputs, use_cache=False)
+        output = model(**inputs, use_cache=False, logits_to_keep=kept)
     log_probs = output.logits.cpu().float().log_softmax(dim=-1)
     found = torch.empty(len(rows), len(branches))
     for i, row in enumerate(rows):
         place = len(row)
         for number, branch in enumerate(branches):
             before = [len(row) - 1, *range(place, place + len(branch) - 1)]
-            found[i, number] = log_probs[i, torch.tensor(before), torch.tensor(branch)].sum()
+            places = torch.tensor(before) - first
+            found[i, number] = log_probs[i, places, torch.tensor(branch)].sum()
             place += len(branch) - 1
     return found
 
