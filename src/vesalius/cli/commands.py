@@ -9,7 +9,14 @@ from typing import Any, Final
 import typer
 
 from vesalius.cli.errors import FAILED
-from vesalius.cli.flags import CheckFlags, CiteFlags, DemoFlags, ModelsFlags, takes
+from vesalius.cli.flags import (
+    DEFAULT_MODEL,
+    CheckFlags,
+    CiteFlags,
+    DemoFlags,
+    ModelsFlags,
+    takes,
+)
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit, emit_json, emit_table
 from vesalius.cli.progress import working
@@ -32,10 +39,18 @@ def demo(flags: DemoFlags) -> None:
 
     specimen = open_model(flags.model, flags)
     with working("locating three facts"):
+        from vesalius.recipes.asides import bundled_asides
         from vesalius.recipes.demo import run_demo
 
-        found = run_demo(specimen, out=flags.out, force=flags.force, seed=flags.seed)
-    show_demo(found, json=flags.json)
+        asides = bundled_asides() if flags.model == DEFAULT_MODEL else ()
+        found = run_demo(
+            specimen,
+            out=flags.out,
+            notes=[aside.sentence for aside in asides],
+            force=flags.force,
+            seed=flags.seed,
+        )
+    show_demo(found, asides, json=flags.json)
 
 
 @takes(CheckFlags)

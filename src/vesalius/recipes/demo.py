@@ -76,6 +76,7 @@ def run_demo(
     *,
     out: str | Path,
     facts: Sequence[Fact] = CANDIDATES,
+    notes: Sequence[str] = (),
     force: bool = False,
     seed: int = 0,
 ) -> Demo:
@@ -89,6 +90,7 @@ def run_demo(
         out: a new folder for the page, the pictures and the saved results; a folder that the demo
             made before is replaced.
         facts: candidates.
+        notes: more sentences for the page.
         force: whether to replace a folder that something else made.
         seed: of the random neurons.
 
@@ -111,7 +113,7 @@ def run_demo(
     with new_folder(out, force=force or made_before, marker=MARKER) as folder:
         names = [MARKER]
         pages = [(s.location, (s.suppressed, s.amplified)) for s in stories]
-        write_report(pages, folder / MARKER, notes=[_how_chosen(changes)])
+        write_report(pages, folder / MARKER, notes=[_how_chosen(changes), *notes])
         for story in stories:
             stem = _stem(story.fact)
             axes = plot_story(story.location, (story.suppressed, story.amplified))
