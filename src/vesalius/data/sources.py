@@ -244,7 +244,8 @@ def _read_separated(source: TextSource, options: SourceOptions) -> Iterator[str]
         lines = (line + "\n" for line in _lines(source))
         # a quote in a TSV is a sign like any other; in a CSV one that never ends is a mistake
         tabs: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-        table = csv.DictReader(lines, **(tabs if source.kind == ".tsv" else {"strict": True}))
+        commas: dict[str, Any] = {"strict": True}
+        table = csv.DictReader(lines, **(tabs if source.kind == ".tsv" else commas))
         try:
             for row in table:
                 if None in row or None in row.values():
