@@ -75,9 +75,8 @@ def train(
     check_training_options(options)
     parameter = next(model.parameters(), None)
     device = parameter.device if parameter is not None else torch.device("cpu")
-    if identity is None:
-        identity = getattr(batches, "identity", {})
-    identified = _identified(options, identity=identity)
+    own: Mapping[str, str] = getattr(batches, "identity", {})
+    identified = _identified(options, identity=own if identity is None else identity)
     processes = start_processes(device=device, trackers=trackers, out=out, config=identified)
     _check_processes(options, processes=processes)
     _check_resumed(out, identified=identified | {"num_processes": processes.count})
@@ -98,12 +97,8 @@ def train(
     if processes.is_main and run.progress.step == options.num_steps:
         write_training_page(out)
     done = run.progress
-    return TrainingSummary(
-        num_steps=done.step,
-        num_tokens=done.num_tokens,
-        seconds=done.seconds,
-        loss_nats=done.loss_nats,
-    )
+    counts = {"num_steps": done.step, "num_tokens": done.num_tokens}
+    return TrainingSummary(**counts, seconds=done.seconds, loss_nats=done.loss_nats)
 
 
 @final
