@@ -88,6 +88,17 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
     ("amplify: factor", ["neurons", "amplify", *ASKED, "--factor", "0.5"], 2, ("--factor 2",)),
     ("words after the gap", ["neurons", "locate", "--model", "{gpt}", "--prompt", "[MASK] is.",
      "--answer", "Paris"], 1, ("words after the gap", "at the end")),
+    ("sweep: two sources", ["neurons", "sweep", "--facts", "f.tsv", "--relation", "P36", "--out",
+     "{tmp}/o"], 2, ("--facts and --relation",)),
+    ("sweep: relation", ["neurons", "sweep", "--relation", "P0", "--out", "{tmp}/o"], 2,
+     ("P0", "P36")),
+    ("zoo verify: unknown", ["zoo", "verify", "maxi-bert"], 1, ("maxi-bert", "mini-bert")),
+    ("finetune: seeds", ["finetune", "--seeds", "a", "--out", "{tmp}/o"], 2, ("--seeds a",)),
+    ("finetune: no file", ["finetune", "{bert}", "--data", "{tmp}/no.csv", "--out", "{tmp}/o"], 1,
+     ("no.csv",)),
+    ("data prepare: no file", ["data", "prepare", "{tmp}/no.txt", "--tokenizer", "{bert}", "--out",
+     "{tmp}/o"], 1, ("no.txt",)),
+    ("data info: no shards", ["data", "info", "{tmp}"], 1, ("manifest",)),
 ]  # fmt: skip
 
 
@@ -143,6 +154,8 @@ def test_every_command_is_in_the_table():
         for inner in getattr(command, "commands", {"": None})
     }
     fed = {
-        (words[0], words[1] if words[0] in ("neurons", "zoo") else "") for _, words, *_ in COMMANDS
+        (words[0], words[1] if words[0] in ("neurons", "zoo", "data") else "")
+        for _, words, *_ in COMMANDS
     }
-    assert names - fed == {("models", "")}  # it takes nothing that could be wrong
+    # these take nothing that could be wrong
+    assert names - fed == {("models", ""), ("zoo", "list")}

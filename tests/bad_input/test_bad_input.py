@@ -55,6 +55,11 @@ def misled() -> Specimen:
 
 # (name: the public name it covers, and what is wrong; the call; parts of `given` and of `fix`)
 ROWS: list[tuple[str, Call, str, str]] = [
+    ("train_bpe_tokenizer: no room for the bytes",
+     lambda _: tokenizer.train_bpe_tokenizer(["a"], vocab_size=200), "vocab_size=200", "4096"),
+    ("LocateTask: other weights",
+     lambda x: kn.LocateTask(model=str(x.bert_folder), fingerprint="another").open(),
+     "fingerprint", "same weights"),
     ("open: unknown name", lambda _: open_model("no-such/model"), "no-such/model", "spelling"),
     ("open: not a name", lambda _: open_model("what is this?"), "what is this?", "spelling"),
     ("open: empty name", lambda _: open_model(""), "model ''", "mini-bert"),
