@@ -6,7 +6,6 @@ Source: this project; the loop of training/loop.py.
 import json
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -29,18 +28,12 @@ from vesalius.recipes.finetune_model import (
     layer_lr_scales,
 )
 from vesalius.recipes.finetune_result import SeedRun
+from vesalius.recipes.kernels import short_attention
 from vesalius.training.config import TrainingOptions
 from vesalius.training.loop import train
 
 DONE: Final = "scores.json"  # the last file of a seed: it is finished
 _ROWS_AT_ONCE: Final = 64  # when scoring
-
-
-def short_attention(device: str) -> AbstractContextManager[Any]:
-    """Take the plain kernel on CPU: for texts of 10 to 80 tokens it is 1.6 times as fast."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    return sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
 
 
 def predict_probs(model: nn.Module, split: EncodedSplit) -> Float[np.ndarray, "item label"]:
