@@ -26,7 +26,7 @@ def test_check_tells_parts_seam_and_support(run: Run, bert_folder: Path):
 def test_check_fails_on_an_unsupported_model(
     run: Run, bert_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    check = import_module("vesalius.models.check")  # the package's own `check` is the function
+    check = import_module("vesalius.models.checking")
     known = check.check
     monkeypatch.setattr(
         check, "check", lambda s: replace(known(s), attention_seam="none", unclimbable="a reason")

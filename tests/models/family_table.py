@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import definition
 import families
-from vesalius.models.check import check
+from vesalius.models.checking import check
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen, task_of
 from vesalius.models.staircase import StaircaseOptions, attribute_attention, attribute_neurons

@@ -9,7 +9,7 @@ from torch import nn
 import families
 from tiny import tiny_masked_lm, word_tokenizer
 from vesalius.core.errors import VesaliusError
-from vesalius.models.check import check
+from vesalius.models.checking import check
 from vesalius.models.costs import saved_bytes
 from vesalius.models.edits import SlotEdit, slots_edited
 from vesalius.models.encoding import answer_ids, encode_prompts

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import definition
 import families
 from vesalius.core.errors import VesaliusError
-from vesalius.models.check import check
+from vesalius.models.checking import check
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen, task_of
 from vesalius.models.staircase import StaircaseOptions, attribute_attention, attribute_neurons

@@ -59,7 +59,7 @@ def check(flags: CheckFlags) -> None:
 
     Ends with exit code 1 when the model is not supported.
     """
-    from vesalius.models.check import check as check_specimen
+    from vesalius.models.checking import check as check_specimen
 
     specimen = open_model(flags.model, flags)
     with working("checking the seams"):

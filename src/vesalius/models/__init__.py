@@ -9,8 +9,8 @@ from vesalius.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vesalius.models.batch import Batch as Batch
-    from vesalius.models.check import CheckReport as CheckReport
-    from vesalius.models.check import check as check
+    from vesalius.models.checking import CheckReport as CheckReport
+    from vesalius.models.checking import check as check
     from vesalius.models.edits import SlotEdit as SlotEdit
     from vesalius.models.edits import slots_edited as slots_edited
     from vesalius.models.encoding import MASK as MASK
@@ -40,13 +40,13 @@ __all__ = [
 
 _LAZY = {
     "Batch": ("vesalius.models.batch", "Batch"),
-    "CheckReport": ("vesalius.models.check", "CheckReport"),
+    "CheckReport": ("vesalius.models.checking", "CheckReport"),
     "MASK": ("vesalius.models.encoding", "MASK"),
     "PartsRule": ("vesalius.models.parts", "PartsRule"),
     "SlotEdit": ("vesalius.models.edits", "SlotEdit"),
     "Specimen": ("vesalius.models.specimen", "Specimen"),
     "answer_ids": ("vesalius.models.encoding", "answer_ids"),
-    "check": ("vesalius.models.check", "check"),
+    "check": ("vesalius.models.checking", "check"),
     "encode_prompts": ("vesalius.models.encoding", "encode_prompts"),
     "encode_texts": ("vesalius.models.encoding", "encode_texts"),
     "open": ("vesalius.models.opening", "open"),

@@ -16,7 +16,9 @@ from vesalius.models.specimen import Specimen
 MASK = "[MASK]"
 
 
-def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
+def encode_prompts(
+    specimen: Specimen, prompts: Sequence[str], *, pad_to: int | None = None
+) -> Batch:
     """Turn cloze prompts into one padded batch.
 
     A masked LM needs the word ``[MASK]`` exactly once in each prompt, whatever its tokenizer calls
@@ -28,15 +30,48 @@ def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
     Args:
         specimen: the opened model.
         prompts: texts.
+        pad_to: positions, instead of those of the longest prompt.
 
     Returns:
         A batch of shape [prompt, position].
 
     Raises:
-        VesaliusError: a classifier; empty text, no mask, two masks, text after the mask of a
-            causal model.
+        VesaliusError: a classifier; no text or an empty one, no mask, two masks, text after the
+            mask of a causal model, a text longer than the model or than ``pad_to``.
 
     Source: arXiv 2104.08696, section 3.1; padding invisibility is tested on every family.
+    """
+    return encode_gaps(specimen, prompts, [()] * len(prompts), pad_to=pad_to)
+
+
+def encode_gaps(
+    specimen: Specimen,
+    prompts: Sequence[str],
+    said: Sequence[Sequence[int]],
+    *,
+    num_open: Sequence[int] | None = None,
+    pad_to: int | None = None,
+) -> Batch:
+    """Turn cloze prompts whose answers have begun into one padded batch.
+
+    The row of interest is where the next token of the answer is read: in a masked LM the first of
+    the ``num_open`` masks that follow the tokens said so far.
+
+    Args:
+        specimen: the opened model.
+        prompts: texts, as in :func:`encode_prompts`.
+        said: the tokens of each answer that stand in its gap already.
+        num_open: how many tokens of each answer are still to come, 1 where left out; only a masked
+            LM sees them, as so many masks.
+        pad_to: positions, instead of those of the longest prompt.
+
+    Returns:
+        A batch of shape [prompt, position].
+
+    Raises:
+        VesaliusError: as :func:`encode_prompts`.
+
+    Source: arXiv 2104.08696, section 3.1; tokens said before are teacher forcing.
     """
     if specimen.task in ("classifier", "image-classifier"):
         raise VesaliusError(
@@ -45,15 +80,19 @@ def encode_prompts(specimen: Specimen, prompts: Sequence[str]) -> Batch:
             fix="open a masked, causal or sequence-to-sequence language model",
         )
     _need_tokenizer(specimen)
-    if not prompts:
+    if isinstance(prompts, str) or not prompts:
         raise VesaliusError(
-            given="no prompts", expected="at least one text", fix='pass ["Paris is in [MASK]."]'
+            given="no list of prompts" if prompts else "no prompts",
+            expected="at least one text",
+            fix='pass ["Paris is in [MASK]."]',
         )
+    begun = [list(tokens) for tokens in said]
     if specimen.task == "causal-lm":
-        return _causal(specimen, [_before_mask(p) for p in prompts])
+        return _causal(specimen, [_before_mask(p) for p in prompts], begun, pad_to)
+    texts = [_one_mask(p) for p in prompts]
     if specimen.task == "seq2seq-lm":
-        return _sequence_to_sequence(specimen, [_one_mask(p) for p in prompts])
-    return _masked(specimen, [_one_mask(p) for p in prompts])
+        return _sequence_to_sequence(specimen, texts, begun, pad_to)
+    return _masked(specimen, texts, begun, num_open or [1] * len(texts), pad_to)
 
 
 def encode_texts(specimen: Specimen, texts: Sequence[str]) -> Batch:
@@ -94,23 +133,61 @@ def answer_ids(specimen: Specimen, answers: Sequence[str]) -> Int[Tensor, " batc
 
     Source: arXiv 2104.08696, section 3 (single-token answers).
     """
+    return torch.tensor([one_token(specimen, answer) for answer in answers], device=specimen.device)
+
+
+def one_token(specimen: Specimen, answer: str, *, led: bool = True) -> int:
+    """Look up one answer that must be one token; ``led`` says that a space stands before it.
+
+    Shapes do not matter here.
+
+    Raises:
+        VesaliusError: an answer that is unknown or takes several tokens; its pieces are shown.
+
+    Source: arXiv 2104.08696, section 3 (single-token answers).
+    """
+    cuts = _cuts(specimen, answer, led=led)
+    single = [cut[0] for cut in cuts if len(cut) == 1]
+    if not single:
+        word = answer.strip()
+        shown = specimen.tokenizer.convert_ids_to_tokens(cuts[0]) if cuts else ["(unknown)"]
+        raise VesaliusError(
+            given=f"answer {word!r}, which this tokenizer cuts into {shown}",
+            expected="an answer that is one token of the vocabulary",
+            fix="choose a one-token answer or another model, or ask for the target "
+            "sequence-log-probability, which takes answers of several tokens",
+        )
+    return single[0]
+
+
+def answer_tokens(specimen: Specimen, answer: str, *, led: bool = True) -> list[int]:
+    """Cut one answer into its tokens, as few as its spellings allow; shapes do not matter here.
+
+    Raises:
+        VesaliusError: an empty answer, or one with a piece that the vocabulary does not have.
+
+    Source: teacher forcing of arXiv 2202.05262.
+    """
+    cuts = _cuts(specimen, answer, led=led)
+    if not cuts:
+        raise VesaliusError(
+            given=f"answer {answer.strip()!r}, of which the tokenizer does not know a piece",
+            expected="an answer that the vocabulary can spell",
+            fix="check its spelling, or choose another answer or another model",
+        )
+    return min(cuts, key=len)
+
+
+def _cuts(specimen: Specimen, answer: str, *, led: bool) -> list[list[int]]:
+    """The known spellings of an answer in tokens, the fitting one first.
+
+    Byte-level vocabularies hold a word behind a space and at the start of a text as two tokens.
+    """
     tokenizer = _need_tokenizer(specimen)
-    found: list[int] = []
-    for answer in answers:
-        word = _not_empty(answer).strip()
-        # a decoder reads the answer behind a space; word pieces do not care
-        spellings = [f" {word}", word] if specimen.task == "causal-lm" else [word, f" {word}"]
-        cuts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in spellings]
-        single = [cut[0] for cut in cuts if len(cut) == 1 and cut[0] != tokenizer.unk_token_id]
-        if not single:
-            shown = tokenizer.convert_ids_to_tokens(cuts[0])
-            raise VesaliusError(
-                given=f"answer {word!r}, which this tokenizer cuts into {shown}",
-                expected="an answer that is one token of the vocabulary",
-                fix="choose a one-token answer, or a model whose vocabulary has this word",
-            )
-        found.append(single[0])
-    return torch.tensor(found, device=specimen.device)
+    word = _not_empty(answer).strip()
+    spellings = [f" {word}", word] if led else [word, f" {word}"]
+    cuts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in spellings]
+    return [cut for cut in cuts if cut and tokenizer.unk_token_id not in cut]
 
 
 def _need_tokenizer(specimen: Specimen) -> Any:
@@ -155,14 +232,18 @@ def _before_mask(prompt: str) -> str:
 
 def _ids(specimen: Specimen, text: str) -> list[int]:
     ids: list[int] = specimen.tokenizer(text)["input_ids"]
+    _check_length(specimen, len(ids))
+    return ids
+
+
+def _check_length(specimen: Specimen, num_tokens: int) -> None:
     limit = _max_tokens(specimen)
-    if limit is not None and len(ids) > limit:
+    if limit is not None and num_tokens > limit:
         raise VesaliusError(
-            given=f"a text of {len(ids)} tokens",
+            given=f"a text of {num_tokens} tokens",
             expected=f"at most {limit} tokens, the positions of {specimen.name}",
             fix="shorten the text",
         )
-    return ids
 
 
 def _max_tokens(specimen: Specimen) -> int | None:
@@ -190,7 +271,13 @@ def _num_trailing(ids: Sequence[int], special: set[int]) -> int:
     return sum(1 for _ in takewhile(special.__contains__, reversed(ids)))
 
 
-def _masked(specimen: Specimen, prompts: Sequence[str]) -> Batch:
+def _masked(
+    specimen: Specimen,
+    prompts: Sequence[str],
+    said: Sequence[list[int]],
+    num_open: Sequence[int],
+    pad_to: int | None,
+) -> Batch:
     tokenizer = specimen.tokenizer
     if tokenizer.mask_token is None:
         raise VesaliusError(
@@ -198,38 +285,61 @@ def _masked(specimen: Specimen, prompts: Sequence[str]) -> Batch:
             expected="a masked language model with its mask token",
             fix="set tokenizer.mask_token, or open another checkpoint",
         )
-    ids = [_ids(specimen, p.replace(MASK, tokenizer.mask_token)) for p in prompts]
-    row = torch.tensor([tokens.index(tokenizer.mask_token_id) for tokens in ids])
-    return Batch(inputs=_pad(specimen, ids, left=False), row=row).to(specimen.device)
+    mask: int = tokenizer.mask_token_id
+    ids: list[list[int]] = []
+    rows: list[int] = []
+    for prompt, tokens, count in zip(prompts, said, num_open, strict=True):
+        found = _ids(specimen, prompt.replace(MASK, tokenizer.mask_token))
+        gap = found.index(mask)
+        ids.append([*found[:gap], *tokens, *[mask] * count, *found[gap + 1 :]])
+        rows.append(gap + len(tokens))
+    inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
+    return Batch(inputs=inputs, row=torch.tensor(rows)).to(specimen.device)
 
 
-def _causal(specimen: Specimen, prompts: Sequence[str]) -> Batch:
-    ids = [_open_ended(specimen, prompt) for prompt in prompts]
-    inputs = _pad(specimen, ids, left=True)
+def _causal(
+    specimen: Specimen, prompts: Sequence[str], said: Sequence[list[int]], pad_to: int | None
+) -> Batch:
+    ids = [[*_open_ended(specimen, p), *t] for p, t in zip(prompts, said, strict=True)]
+    inputs = _pad(specimen, ids, left=True, pad_to=pad_to)
     if accepts(specimen.model, "position_ids"):
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)
     row = torch.full((len(ids),), inputs["input_ids"].shape[1] - 1)
     return Batch(inputs=inputs, row=row).to(specimen.device)
 
 
-def _sequence_to_sequence(specimen: Specimen, prompts: Sequence[str]) -> Batch:
+def _sequence_to_sequence(
+    specimen: Specimen, prompts: Sequence[str], said: Sequence[list[int]], pad_to: int | None
+) -> Batch:
     """T5 answers ``<extra_id_0> answer``; BART writes the sentence out and is read at its mask."""
     tokenizer, config = specimen.tokenizer, specimen.model.config
     sentinel = tokenizer.mask_token or "<extra_id_0>"
     ids = [_ids(specimen, p.replace(MASK, sentinel)) for p in prompts]
     gap = tokenizer.convert_tokens_to_ids(sentinel)
     row = torch.tensor([tokens.index(gap) for tokens in ids])
-    inputs = _pad(specimen, ids, left=False)
+    inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
     start: Any = getattr(config, "decoder_start_token_id", None)
     begun = [start if start is not None else tokenizer.pad_token_id]
     begun += [gap] if tokenizer.mask_token is None else []
-    inputs["decoder_input_ids"] = torch.tensor([begun]).repeat(len(ids), 1)
-    decoder_row = torch.full_like(row, len(begun) - 1)
+    written = [[*begun, *tokens] for tokens in said]
+    # a decoder reads from the left: what fills up behind the last token changes nothing before it
+    inputs["decoder_input_ids"] = _pad(specimen, written, left=False)["input_ids"]
+    decoder_row = torch.tensor([len(tokens) - 1 for tokens in written])
     return Batch(inputs=inputs, row=row, decoder_row=decoder_row).to(specimen.device)
 
 
-def _pad(specimen: Specimen, ids: list[list[int]], *, left: bool) -> dict[str, Tensor]:
+def _pad(
+    specimen: Specimen, ids: list[list[int]], *, left: bool, pad_to: int | None = None
+) -> dict[str, Tensor]:
     longest = max(map(len, ids))
+    if pad_to is not None and longest > pad_to:
+        raise VesaliusError(
+            given=f"a prompt of {longest} tokens and pad_to={pad_to}",
+            expected="prompts that fit what they are padded to",
+            fix="shorten the prompt, or leave pad_to (preset 'paper') out",
+        )
+    longest = longest if pad_to is None else pad_to
+    _check_length(specimen, longest)
     filler = specimen.tokenizer.pad_token_id
     filler = 0 if filler is None else filler
     padded = torch.full((len(ids), longest), filler)
