@@ -15,14 +15,18 @@ from vesalius.numerics.quadrature import Rule
 
 
 def neuron_attributions(
-    specimen: Specimen, batch: Batch, objective: object, rule: Rule
+    specimen: Specimen, batch: Batch, objective: object, rule: Rule, *, start: list | None = None
 ) -> list[Tensor]:
-    """Attr(w) = w * sum_k c_k dF(a_k w)/dw, layer by layer, arXiv 2104.08696."""
-    clean = _clean_neurons(specimen, batch)
-    return [_integral(specimen, batch, objective, rule, layer, w) for layer, w in enumerate(clean)]
+    """Attr(w) = (w - b) * sum_k c_k dF(b + a_k (w - b))/dw by layer, b = 0 in arXiv 2104.08696."""
+    clean = clean_neurons(specimen, batch)
+    begun = [torch.zeros_like(w) for w in clean] if start is None else start
+    return [
+        _integral(specimen, batch, objective, rule, layer, w, b)
+        for layer, (w, b) in enumerate(zip(clean, begun, strict=True))
+    ]
 
 
-def _clean_neurons(specimen: Specimen, batch: Batch) -> list[Tensor]:
+def clean_neurons(specimen: Specimen, batch: Batch) -> list[Tensor]:
     seen: list[Tensor] = []
     hooks = [
         part.feed_forward.module.register_forward_pre_hook(
@@ -47,11 +51,17 @@ def _unfold(states: Tensor, num_prompts: int) -> Tensor:
 
 
 def _integral(
-    specimen: Specimen, batch: Batch, objective: object, rule: Rule, layer: int, w: Tensor
+    specimen: Specimen,
+    batch: Batch,
+    objective: object,
+    rule: Rule,
+    layer: int,
+    w: Tensor,
+    start: Tensor,
 ) -> Tensor:
     total = torch.zeros_like(w)
     for node, weight in zip(rule.nodes, rule.weights, strict=True):
-        point = (node * w).detach().requires_grad_()
+        point = (start + node * (w - start)).detach().requires_grad_()
         calls = iter(range(100))
 
         def put(_m: nn.Module, args: tuple, rows: Tensor, point=point, calls=calls) -> tuple:
@@ -71,7 +81,7 @@ def _integral(
         for hook in hooks:
             hook.remove()
         total += weight * torch.autograd.grad(value.sum(), point)[0]
-    return w * total
+    return (w - start) * total
 
 
 def attention_attributions(

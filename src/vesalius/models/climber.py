@@ -135,7 +135,8 @@ class Climber:
                 if site.call.index != call.index:
                     continue
                 signal = site.at_rows(ladder.rows(call.index)) if one_row else site.signal
-                leaf = _scaled(signal, nodes)
+                leaf = site.along(signal, nodes).detach()
+                leaf.requires_grad_(torch.is_grad_enabled())
                 leaves.append(leaf)
                 hidden = site.insert(ladder, leaf, prompt, one_row=one_row)
                 memory = None if call.memory is None else of_streams(call.memory, prompt)
@@ -179,13 +180,6 @@ class Climber:
         if one_row:
             return self.ladder.climb_to_row(index, streams)
         return self.ladder.climb(index, streams)
-
-
-def _scaled(signal: Tensor, nodes: Sequence[float]) -> Tensor:
-    """Copies of a signal at every node, [node * batch, ...]: the leaves of a climb."""
-    scale = torch.tensor(nodes, dtype=signal.dtype, device=signal.device)
-    leaf = torch.einsum("n,b...->nb...", scale, signal).flatten(0, 1)
-    return leaf.detach().requires_grad_(torch.is_grad_enabled())
 
 
 def _wide(numbers: Tensor) -> Tensor:

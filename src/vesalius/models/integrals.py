@@ -37,7 +37,7 @@ class Staircase:
 
     ``names`` [site] are qualified names of what was scaled; ``signal`` and ``attribution`` hold one
     tensor per site, [batch, neuron] or [batch, head, query, key]; ``end_value`` [batch] is F(1),
-    ``start_value`` [site, batch] is F(0), ``gap`` [site, batch] is
+    ``start_value`` [site, batch] is F(0), at the start of the line, ``gap`` [site, batch] is
     |sum of attributions - (F(1) - F(0))| and ``num_nodes`` [site, batch] the nodes it took.
     """
 

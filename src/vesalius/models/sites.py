@@ -4,7 +4,7 @@ A site knows its clean signal, how a block goes on from a scaled copy of it, and
 gradient along the line becomes an attribution.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -23,12 +23,16 @@ from vesalius.models.split import RowRemainder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeuronSite:
-    """The feed-forward neurons of one block call at the row of interest."""
+    """The feed-forward neurons of one block call at the row of interest.
+
+    ``start`` [batch, neuron] is where the line to the clean neurons begins; None is zero.
+    """
 
     call: BlockCall
     parts: Parts
     signal: Float[Tensor, "batch neuron"]
     remainder: RowRemainder | None
+    start: Float[Tensor, "batch neuron"] | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +50,15 @@ class NeuronSite:
         Source: arXiv 2104.08696, section 3.1.
         """
         return self.signal
+
+    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
+        """Points of the line from ``start`` to the neurons, shape [node * batch, neuron].
+
+        Source: arXiv 1703.01365, the straight path from a baseline.
+        """
+        if self.start is None:
+            return scaled(signal, nodes)
+        return scaled(signal - self.start, nodes) + self.start.repeat(len(nodes), 1)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -76,7 +89,8 @@ class NeuronSite:
 
         Source: arXiv 2104.08696, integrated gradients of section 3.2.
         """
-        return self.signal * mean_gradient
+        moved = self.signal if self.start is None else self.signal - self.start
+        return moved * mean_gradient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +123,13 @@ class ContextSite:
         Source: the target-row shortcut of docs/architecture.md.
         """
         return take_rows(self.signal, rows)
+
+    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
+        """Points of the line from zero to the context, shape [node * batch, ...].
+
+        Source: arXiv 2004.11207, section 3.
+        """
+        return scaled(signal, nodes)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -163,6 +184,13 @@ class SoftmaxSite:
         """
         return self.signal
 
+    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
+        """Points of the line from zero to the probabilities, shape [node * batch, ...].
+
+        Source: arXiv 2004.11207, section 3.
+        """
+        return scaled(signal, nodes)
+
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
     ) -> Float[Tensor, "stream query d_model"]:
@@ -185,6 +213,15 @@ class SoftmaxSite:
 
 
 Site = NeuronSite | ContextSite | SoftmaxSite
+
+
+def scaled(signal: Tensor, nodes: Sequence[float]) -> Tensor:
+    """Copies of a signal [batch, ...] at every node, [node * batch, ...].
+
+    Source: the straight path from zero, arXiv 1703.01365.
+    """
+    scale = torch.tensor(nodes, dtype=signal.dtype, device=signal.device)
+    return torch.einsum("n,b...->nb...", scale, signal).flatten(0, 1)
 
 
 def _attention_name(call: BlockCall, module: nn.Module) -> str:

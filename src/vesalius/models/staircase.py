@@ -37,6 +37,7 @@ __all__ = [
     "StaircaseOptions",
     "attribute_attention",
     "attribute_neurons",
+    "open_seam",
 ]
 
 
@@ -46,21 +47,29 @@ def attribute_neurons(
     *,
     objective: Objective,
     options: StaircaseOptions = NEURON_OPTIONS,
+    start: Sequence[Tensor] | None = None,
 ) -> Staircase:
-    """Integrate the gradient along the scaling of every layer's neurons at the row of interest.
+    """Integrate the gradient along the line to every layer's neurons at the row of interest.
 
     Args:
         specimen: the opened model.
         batch: prompts; their row of interest is where neurons are scaled.
         objective: from logits [stream, vocab] and prompt [stream] to values [stream].
         options: quadrature, refinement and memory.
+        start: where the line begins, by layer [batch, neuron]; zero (the paper) where left out.
 
     Raises:
-        VesaliusError: the model cannot be climbed block by block.
+        VesaliusError: the model cannot be climbed block by block, or another number of layers.
 
     Source: arXiv 2104.08696, section 3.2; staircase: docs/architecture.md.
     """
-    return _attribute(specimen, batch, objective, options, neurons=True)
+    if start is not None and len(start) != specimen.num_layers:
+        raise VesaliusError(
+            given=f"a start for {len(start)} layers",
+            expected=f"one for each of the {specimen.num_layers} layers, [batch, neuron]",
+            fix="read it with vesalius.models.neurons.read_neurons",
+        )
+    return _attribute(specimen, batch, objective, options, neurons=True, start=start)
 
 
 def attribute_attention(
@@ -94,7 +103,7 @@ def attribute_attention(
 
 def _attribute(
     specimen: Specimen, batch: Batch, objective: Objective, options: StaircaseOptions, *,
-    neurons: bool,
+    neurons: bool, start: Sequence[Tensor] | None = None,
 ) -> Staircase:  # fmt: skip
     plan = specimen.plan if options.shortcuts else _plain(specimen.plan)
     if plan.unclimbable:
@@ -109,9 +118,11 @@ def _attribute(
         )
     batch = batch.to(specimen.device)
     found: list[Staircase] = []
-    with specimen.at_rest(), _seam(specimen, plan, neurons=neurons):
+    with specimen.at_rest(), open_seam(specimen, plan, neurons=neurons):
         for prompts in _prompt_runs(specimen, plan, batch, options):
             ladder, sites = _record(specimen, plan, batch.select(prompts), neurons=neurons)
+            if start is not None:
+                sites = _started(sites, [layer[prompts] for layer in start])
             climber = Climber(
                 plan=plan,
                 ladder=ladder,
@@ -152,7 +163,13 @@ def _plain(plan: Plan) -> Plan:
 
 
 @contextmanager
-def _seam(specimen: Specimen, plan: Plan, *, neurons: bool) -> Generator[None, None, None]:
+def open_seam(specimen: Specimen, plan: Plan, *, neurons: bool) -> Generator[None, None, None]:
+    """Hold a model's attention in the seam that its plan names; shapes do not matter here.
+
+    With ``neurons`` only what the climb itself needs is opened.
+
+    Source: seam 2 of docs/architecture.md.
+    """
     modules = [a.module for part in specimen.parts.blocks for a in part.attentions]
     with ExitStack() as stack:
         if plan.seam == "registry":
@@ -196,6 +213,15 @@ def _record(
     else:
         sites = context_sites(ladder) if plan.seam == "registry" else notes.sites(ladder)
     return ladder, list(sites)
+
+
+def _started(sites: Sequence[Site], start: Sequence[Tensor]) -> list[Site]:
+    """The neuron sites of all layers with other starts of their lines."""
+    begun: list[Site] = []
+    for site, layer in zip(sites, start, strict=True):
+        assert isinstance(site, NeuronSite)
+        begun.append(replace(site, start=layer.to(site.signal)))
+    return begun
 
 
 def _shifted(objective: Objective, first: int) -> Objective:
