@@ -77,6 +77,39 @@ def slots_edited(
                 _write(slot, edits[layer].neurons, before[layer])
 
 
+def slot_layers(specimen: Specimen) -> tuple[int, ...]:
+    """Name for each layer the first one with the same value slots: itself, but for ALBERT.
+
+    Neurons of layers that run one shared block (0, 0, 0, ... here) write through the same slots,
+    so an edit counts them once.
+
+    Raises:
+        VesaliusError: quantised weights, or parts that were not found. No shapes.
+
+    Source: the parts table of docs/architecture.md.
+    """
+    first: dict[int, int] = {}
+    return tuple(
+        first.setdefault(id(slot.weight), layer) for layer, slot in enumerate(_slots(specimen))
+    )
+
+
+def read_slots(
+    specimen: Specimen, layer: int, neurons: Int[Tensor, " neuron"]
+) -> Float[Tensor, "neuron d_model"]:
+    """Copy the value slots of some neurons of a layer, shape [neuron, d_model].
+
+    Raises:
+        VesaliusError: no such layer or neuron, or weights that cannot be read.
+
+    Source: arXiv 2104.08696, section 3.
+    """
+    slots = _slots(specimen)
+    slot = _layer(slots, layer)
+    _check_neurons(slot, layer, neurons)
+    return slot.value_slots(neurons)
+
+
 def _slots(specimen: Specimen) -> tuple[LinearMap, ...]:
     """What each layer's neurons write through, in the order the blocks run."""
     try:
@@ -99,22 +132,36 @@ def _refuse_shared(chosen: Mapping[int, LinearMap]) -> None:
             )
 
 
-def _checked(slots: Sequence[LinearMap], layer: int, edit: SlotEdit) -> LinearMap:
+def _layer(slots: Sequence[LinearMap], layer: int) -> LinearMap:
     if not 0 <= layer < len(slots):
         raise VesaliusError(
             given=f"layer {layer}",
             expected=f"a layer from 0 to {len(slots) - 1}",
             fix="count layers from 0, from the input upwards",
         )
-    slot = slots[layer]
-    inside = bool(((edit.neurons >= 0) & (edit.neurons < slot.num_inputs)).all())
-    distinct = edit.neurons.unique().numel() == edit.neurons.numel()
+    if slots[layer].weight.is_meta:
+        raise VesaliusError(
+            given=f"{slots[layer].name}: weights that are not in memory (offloaded)",
+            expected="weights on a device",
+            fix="open the model without offloading to disk",
+        )
+    return slots[layer]
+
+
+def _check_neurons(slot: LinearMap, layer: int, neurons: Tensor) -> None:
+    inside = bool(((neurons >= 0) & (neurons < slot.num_inputs)).all())
+    distinct = neurons.unique().numel() == neurons.numel()
     if not inside or not distinct:
         raise VesaliusError(
-            given=f"neurons {edit.neurons.tolist()[:8]} of layer {layer}",
+            given=f"neurons {neurons.tolist()[:8]} of layer {layer}",
             expected=f"distinct indices from 0 to {slot.num_inputs - 1}",
             fix="take them from a result of neurons.locate on this model",
         )
+
+
+def _checked(slots: Sequence[LinearMap], layer: int, edit: SlotEdit) -> LinearMap:
+    slot = _layer(slots, layer)
+    _check_neurons(slot, layer, edit.neurons)
     wanted = (len(edit.neurons), slot.num_outputs)
     if tuple(edit.values.shape) != wanted or not bool(torch.isfinite(edit.values).all()):
         raise VesaliusError(
