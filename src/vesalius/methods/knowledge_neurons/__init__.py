@@ -3,8 +3,14 @@
 Source: Dai et al., Knowledge Neurons in Pretrained Transformers, ACL 2022, arXiv 2104.08696.
 """
 
-from vesalius.methods.knowledge_neurons.config import LocateConfig
-from vesalius.methods.knowledge_neurons.intervene import amplify, intervene, scaling, suppress
+from vesalius.methods.knowledge_neurons.config import LocateConfig, locate_preset
+from vesalius.methods.knowledge_neurons.intervene import (
+    amplify,
+    intervene,
+    probs_scaled,
+    scaling,
+    suppress,
+)
 from vesalius.methods.knowledge_neurons.locate import locate
 from vesalius.methods.knowledge_neurons.refine import coarse_set, refine, search_share
 from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
@@ -20,6 +26,8 @@ __all__ = [
     "coarse_set",
     "intervene",
     "locate",
+    "locate_preset",
+    "probs_scaled",
     "refine",
     "scaling",
     "search_share",

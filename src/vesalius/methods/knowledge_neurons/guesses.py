@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from vesalius.methods.knowledge_neurons.result import Guess
-from vesalius.models.batch import Batch
+from vesalius.models.answers import AnswerSteps
 from vesalius.models.ladder import logits_row, run_model
 from vesalius.models.objectives import probabilities
 from vesalius.models.specimen import Specimen
@@ -17,24 +16,25 @@ NUM_GUESSES = 5
 
 
 def best_guesses(
-    specimen: Specimen, batch: Batch, prompts: Sequence[str], targets: Int[Tensor, " batch"]
-) -> tuple[tuple[Guess, ...], Float[np.ndarray, " batch"]]:
+    specimen: Specimen, steps: AnswerSteps, prompts: Sequence[str]
+) -> tuple[tuple[Guess, ...], Float[np.ndarray, " prompt"]]:
     """Ask a model for its five best answers, and for the probability of the wanted ones.
 
     Args:
         specimen: the opened model.
-        batch: the encoded prompts.
+        steps: the encoded prompts and answers.
         prompts: their texts, for the record.
-        targets: the wanted token of every prompt, shape [batch].
 
     Returns:
-        Five guesses per prompt, best first, and probabilities of shape [batch].
+        Five guesses per prompt, best first (of the first token, where an answer has several), and
+        the answers' probabilities, shape [prompt].
 
     Source: the softmax at the row of interest, arXiv 2104.08696.
     """
+    batch = steps.batch
     with specimen.at_rest(), torch.no_grad():
         probs = probabilities(logits_row(run_model(specimen.model, batch).logits, batch))
-    best = probs.topk(min(NUM_GUESSES, probs.shape[1]), dim=1)
+    best = probs[steps.first].topk(min(NUM_GUESSES, probs.shape[1]), dim=1)
     guesses = tuple(
         Guess(prompt=prompt, rank=rank + 1, token=word_of(specimen, token), prob=prob)
         for prompt, tokens, values in zip(
@@ -42,7 +42,9 @@ def best_guesses(
         )
         for rank, (token, prob) in enumerate(zip(tokens, values, strict=True))
     )
-    return guesses, probs.gather(1, targets.unsqueeze(1))[:, 0].cpu().numpy()
+    wanted = probs.gather(1, steps.targets.unsqueeze(1))[:, 0]
+    wanted = wanted if steps.is_plain else steps.total(wanted.log()).exp()
+    return guesses, wanted.cpu().numpy()
 
 
 def word_of(specimen: Specimen, token: int) -> str:

@@ -8,18 +8,22 @@ from operator import index
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from vesalius.core.card import RunCard, Stopwatch, make_card
+from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import spawn_seeds
 from vesalius.methods.knowledge_neurons.guesses import best_guesses
 from vesalius.methods.knowledge_neurons.refine import Neuron
-from vesalius.methods.knowledge_neurons.result import Guess, Intervention
+from vesalius.methods.knowledge_neurons.result import Intervention
+from vesalius.models.answers import AnswerSteps, encode_answers
 from vesalius.models.batch import Batch
-from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.neurons import check_fired, neurons_replaced
+from vesalius.models.objectives import token_objective
+from vesalius.models.replay import check_neurons, replay_scaled
 from vesalius.models.specimen import Specimen
+from vesalius.parallel.memory import DEFAULT_BYTES
 
 
 def suppress(
@@ -30,13 +34,21 @@ def suppress(
     *,
     num_controls: int = 20,
     seed: int = 0,
+    several_tokens: bool = False,
 ) -> Intervention:
     """Set neurons to zero where the answer is read; see :func:`intervene`, shapes included.
 
     Source: arXiv 2104.08696, section 4.4.
     """
     return intervene(
-        specimen, prompts, answer, neurons, factor=0.0, num_controls=num_controls, seed=seed
+        specimen,
+        prompts,
+        answer,
+        neurons,
+        factor=0.0,
+        num_controls=num_controls,
+        seed=seed,
+        several_tokens=several_tokens,
     )
 
 
@@ -48,13 +60,21 @@ def amplify(
     *,
     num_controls: int = 20,
     seed: int = 0,
+    several_tokens: bool = False,
 ) -> Intervention:
     """Double neurons where the answer is read; see :func:`intervene`, shapes included.
 
     Source: arXiv 2104.08696, section 4.4.
     """
     return intervene(
-        specimen, prompts, answer, neurons, factor=2.0, num_controls=num_controls, seed=seed
+        specimen,
+        prompts,
+        answer,
+        neurons,
+        factor=2.0,
+        num_controls=num_controls,
+        seed=seed,
+        several_tokens=several_tokens,
     )
 
 
@@ -67,6 +87,7 @@ def intervene(
     factor: float,
     num_controls: int = 20,
     seed: int = 0,
+    several_tokens: bool = False,
 ) -> Intervention:
     """Scale neurons at the row where the answer is read, beside matched random neurons.
 
@@ -78,6 +99,8 @@ def intervene(
         factor: what the neurons' values are multiplied by.
         num_controls: random sets with as many neurons in each layer, none of the given ones.
         seed: of the random sets.
+        several_tokens: whether the answer may take several tokens: each is then read with the
+            neurons scaled at its own row.
 
     Returns:
         Probabilities of shape [prompt] before and after, [control, prompt] for the controls.
@@ -90,30 +113,84 @@ def intervene(
     stopwatch = Stopwatch.start()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     _check_options(factor, num_controls)
-    batch = encode_prompts(specimen, prompts)
-    chosen = _checked(specimen, neurons)
-    targets = answer_ids(specimen, [answer] * len(prompts))
-    guesses_before, before = best_guesses(specimen, batch, prompts, targets)
-    asked = [
-        _ask_scaled(specimen, batch, prompts, targets, neurons=each, factor=factor)
-        for each in (chosen, *random_sets(specimen, chosen, num_sets=num_controls, seed=seed))
-    ]
-    after = np.array([prob for _, prob in asked])
-    changes = (after - before).mean(axis=1) / before.mean()
+    steps = encode_answers(
+        specimen, prompts, [answer] * len(prompts), several_tokens=several_tokens
+    )
+    chosen = checked_neurons(specimen, neurons)
+    guesses_before, before = best_guesses(specimen, steps, prompts)
+    with scaling(specimen, steps.batch, chosen, factor=factor):
+        guesses_after, after = best_guesses(specimen, steps, prompts)
+    others = random_sets(specimen, chosen, num_sets=num_controls, seed=seed)
+    controls = probs_scaled(specimen, steps, others, factor=factor)
+    config: dict[str, object] = {"factor": factor, "num_controls": num_controls}
     return Intervention(
-        card=_card(specimen, stopwatch, factor=factor, num_controls=num_controls, seed=seed),
+        card=make_card(
+            f"neurons intervene x{factor:g}",
+            stopwatch=stopwatch,
+            config=config | ({"several_tokens": True} if several_tokens else {}),
+            model=specimen.name,
+            model_fingerprint=specimen.fingerprint,
+            seed=seed,
+        ),
         prompts=prompts,
         answer=answer,
         neurons=chosen,
         factor=float(factor),
         prob_before=before,
-        prob_after=after[0],
-        control_after=after[1:],
-        change=float(changes[0]),
-        control_change=changes[1:],
+        prob_after=after,
+        control_after=controls,
+        change=float(relative_change(before, after[None])[0]),
+        control_change=relative_change(before, controls),
         guesses_before=guesses_before,
-        guesses_after=asked[0][0],
+        guesses_after=guesses_after,
     )
+
+
+def relative_change(
+    before: Float[np.ndarray, " prompt"], after: Float[np.ndarray, "set prompt"]
+) -> Float[np.ndarray, " set"]:
+    """Give mean(after - before) / mean(before) of each set, a ratio of means; shape [set].
+
+    Source: arXiv 2104.08696, section 4.4 and its code.
+    """
+    return (after - before).mean(axis=1) / before.mean()
+
+
+def probs_scaled(
+    specimen: Specimen,
+    steps: AnswerSteps,
+    sets: Sequence[Sequence[Neuron]],
+    *,
+    factor: float | Sequence[float],
+    memory_bytes: int = DEFAULT_BYTES,
+) -> Float[np.ndarray, "set prompt"]:
+    """Read the answers' probabilities with each of many sets of neurons scaled.
+
+    Args:
+        specimen: the opened model.
+        steps: the encoded prompts and answers.
+        sets: (layer, index) pairs of each set.
+        factor: what the neurons are multiplied by, one for all sets or one each.
+        memory_bytes: what the work may take at once.
+
+    Returns:
+        Shape [set, prompt].
+
+    Raises:
+        VesaliusError: a neuron that is not there.
+
+    Source: arXiv 2104.08696, section 4.4.
+    """
+    objective = token_objective(steps.targets, kind="log-probability")
+    logs = replay_scaled(
+        specimen,
+        steps.batch,
+        sets,
+        factor=factor,
+        objective=objective,
+        memory_bytes=memory_bytes,
+    )
+    return steps.total(logs.T).exp().T.cpu().numpy()
 
 
 def _check_options(factor: float, num_controls: int) -> None:
@@ -125,27 +202,6 @@ def _check_options(factor: float, num_controls: int) -> None:
             expected="a finite factor and a number of controls from 0",
             fix="use factor=0 to suppress, factor=2 to amplify",
         )
-
-
-def _card(
-    specimen: Specimen, stopwatch: Stopwatch, *, factor: float, num_controls: int, seed: int
-) -> RunCard:
-    return make_card(
-        f"neurons intervene x{factor:g}",
-        stopwatch=stopwatch,
-        config={"factor": factor, "num_controls": num_controls},
-        model=specimen.name,
-        model_fingerprint=specimen.fingerprint,
-        seed=seed,
-    )
-
-
-def _ask_scaled(
-    specimen: Specimen, batch: Batch, prompts: Sequence[str], targets: Tensor, *,
-    neurons: Sequence[Neuron], factor: float,
-) -> tuple[tuple[Guess, ...], np.ndarray]:  # fmt: skip
-    with scaling(specimen, batch, neurons, factor=factor):
-        return best_guesses(specimen, batch, prompts, targets)
 
 
 @contextmanager
@@ -162,7 +218,7 @@ def scaling(
     Source: arXiv 2104.08696, section 4.4 (only the mask position is touched).
     """
     by_layer: dict[int, list[int]] = {}
-    for layer, neuron in _checked(specimen, neurons):
+    for layer, neuron in checked_neurons(specimen, neurons):
         by_layer.setdefault(layer, []).append(neuron)
     calls = specimen.plan.calls
     everyone = torch.arange(batch.num_prompts, device=batch.row.device)
@@ -216,7 +272,14 @@ def _random_set(
     return tuple(drawn)
 
 
-def _checked(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuron, ...]:
+def checked_neurons(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuron, ...]:
+    """Give the neurons once each, if the model has them all; no shapes.
+
+    Raises:
+        VesaliusError: no neurons, what is no pair of whole numbers, or a neuron that is not there.
+
+    Source: this project.
+    """
     try:
         chosen = tuple((index(layer), index(neuron)) for layer, neuron in neurons)
     except (TypeError, ValueError) as error:
@@ -231,13 +294,5 @@ def _checked(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuron, ...
             expected="at least one (layer, neuron) pair",
             fix="take those of neurons.locate; where it finds none, lower its share",
         )
-    calls = specimen.plan.calls
-    for layer, neuron in chosen:
-        if not (0 <= layer < len(calls) and 0 <= neuron < calls[layer].feed_forward.num_inputs):
-            raise VesaliusError(
-                given=f"neuron {neuron} of layer {layer}",
-                expected=f"layers 0 to {len(calls) - 1} and neurons 0 to "
-                f"{calls[0].feed_forward.num_inputs - 1}",
-                fix="count both from 0, from the input upwards",
-            )
+    check_neurons(specimen, [chosen])
     return tuple(dict.fromkeys(chosen))

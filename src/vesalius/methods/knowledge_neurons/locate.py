@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from vesalius.core.card import RunCard, Stopwatch, make_card
-from vesalius.methods.knowledge_neurons.config import LocateConfig
+from vesalius.core.errors import VesaliusError
+from vesalius.methods.knowledge_neurons.attribute import Attributed, attribute_answers
+from vesalius.methods.knowledge_neurons.config import SEQUENCE, LocateConfig, locate_preset
 from vesalius.methods.knowledge_neurons.guesses import best_guesses
 from vesalius.methods.knowledge_neurons.refine import (
     Neuron,
@@ -19,13 +16,9 @@ from vesalius.methods.knowledge_neurons.refine import (
     search_share,
 )
 from vesalius.methods.knowledge_neurons.result import Location
-from vesalius.models.encoding import answer_ids, encode_prompts
-from vesalius.models.integrals import complete
-from vesalius.models.objectives import token_objective
+from vesalius.models.answers import encode_answers
 from vesalius.models.specimen import Specimen
-from vesalius.models.staircase import Staircase, StaircaseOptions, attribute_neurons
 from vesalius.numerics.statistics import jaccard
-from vesalius.parallel.memory import parse_bytes
 
 
 def locate(
@@ -34,34 +27,42 @@ def locate(
     answer: str,
     *,
     config: LocateConfig | None = None,
+    preset: str | None = None,
 ) -> Location:
     """Score every feed-forward neuron for a fact, and keep those that its paraphrases agree on.
 
     Args:
         specimen: the opened model.
         prompts: one cloze prompt or several paraphrases, with ``[MASK]`` where the answer belongs.
-        answer: one token of the model's vocabulary.
+        answer: one token of the model's vocabulary; several for the target
+            ``sequence-log-probability``.
         config: target, quadrature and thresholds; the thresholds are the paper's.
+        preset: instead of ``config``, the name of one: see
+            :func:`vesalius.methods.knowledge_neurons.config.locate_preset`.
 
     Returns:
         Scores [prompt, layer, neuron], sets, completeness gap and agreement of the paraphrases.
 
     Raises:
-        VesaliusError: a prompt without exactly one mask, or an answer of several tokens.
+        VesaliusError: a prompt without exactly one mask, an answer of several tokens, or both a
+            config and a preset.
 
     Source: arXiv 2104.08696, section 3.
     """
-    config = config or LocateConfig()
+    config = _chosen(config, preset)
     stopwatch = Stopwatch.start()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-    batch = encode_prompts(specimen, prompts)
-    targets = answer_ids(specimen, [answer] * len(prompts))
-    foils = answer_ids(specimen, [config.foil] * len(prompts)) if config.foil else None
-    objective = token_objective(targets, kind=config.target, foils=foils)
-    found = attribute_neurons(specimen, batch, objective=objective, options=_options(config))
-    guesses, prob = best_guesses(specimen, batch, prompts, targets)
-    scores = _stacked(found.attribution)
-    coarse = [coarse_set(s, threshold=config.coarse_threshold) for s in scores]
+    steps = encode_answers(
+        specimen,
+        prompts,
+        [answer] * len(prompts),
+        several_tokens=config.target == SEQUENCE,
+        pad_to=config.pad_to,
+    )
+    found = attribute_answers(specimen, steps, config)
+    guesses, prob = best_guesses(specimen, steps, prompts)
+    chosen_by = found.activations if config.selector == "activation" else found.scores
+    coarse = [coarse_set(s, threshold=config.coarse_threshold) for s in chosen_by]
     refined = _refined(coarse, config)
     return Location(
         card=_card(specimen, stopwatch, config, found),
@@ -69,13 +70,13 @@ def locate(
         answer=answer,
         guesses=guesses,
         prob=prob,
-        scores=scores,
-        activations=_stacked(found.signal),
-        end_value=found.end_value.cpu().numpy(),
-        start_value=found.start_value.T.cpu().numpy(),
-        gap=found.gap.T.cpu().numpy(),
-        num_nodes=found.num_nodes.T.cpu().numpy(),
-        layer_names=found.names,
+        scores=found.scores,
+        activations=found.activations,
+        end_value=found.end_value,
+        start_value=found.start_value,
+        gap=found.gap,
+        num_nodes=found.num_nodes,
+        layer_names=found.layer_names,
         coarse=tuple(tuple(sorted(neurons)) for neurons in coarse),
         neurons=refined.neurons,
         agreement=refined.counts,
@@ -85,8 +86,18 @@ def locate(
     )
 
 
+def _chosen(config: LocateConfig | None, preset: str | None) -> LocateConfig:
+    if config is not None and preset is not None:
+        raise VesaliusError(
+            given=f"a config and preset={preset!r}",
+            expected="at most one of the two",
+            fix=f"pass config=locate_preset({preset!r}, ...) with the changes you want",
+        )
+    return config or locate_preset(preset or "default")
+
+
 def _card(
-    specimen: Specimen, stopwatch: Stopwatch, config: LocateConfig, found: Staircase
+    specimen: Specimen, stopwatch: Stopwatch, config: LocateConfig, found: Attributed
 ) -> RunCard:
     return make_card(
         "neurons locate",
@@ -94,24 +105,8 @@ def _card(
         config=config,
         model=specimen.name,
         model_fingerprint=specimen.fingerprint,
-        warnings=_warnings(found, config, specimen.dtype),
+        warnings=_warnings(found, config),
     )
-
-
-def _options(config: LocateConfig) -> StaircaseOptions:
-    return StaircaseOptions(
-        rules=config.rules(),
-        tolerance=config.tolerance,
-        memory_bytes=parse_bytes(config.memory),
-    )
-
-
-def _stacked(layers: Sequence[Tensor]) -> Float[np.ndarray, "prompt layer neuron"]:
-    """One array for all layers; a narrower layer is filled up with zeros."""
-    widest = max(layer.shape[1] for layer in layers)
-    padded = [torch.nn.functional.pad(layer, (0, widest - layer.shape[1])) for layer in layers]
-    stacked = torch.stack(padded, dim=1).cpu()
-    return stacked.to(torch.promote_types(stacked.dtype, torch.float32)).numpy()
 
 
 def _refined(coarse: Sequence[frozenset[Neuron]], config: LocateConfig) -> Refined:
@@ -132,27 +127,13 @@ def _stability(coarse: Sequence[frozenset[Neuron]]) -> float | None:
     return sum(jaccard(a, b) for a, b in pairs) / len(pairs) if pairs else None
 
 
-def _warnings(found: Staircase, config: LocateConfig, dtype: torch.dtype) -> list[str]:
-    """Count the incomplete integrals by the rule that the climber refines them by."""
-    missing = 0
-    for gap, start, attribution in zip(
-        found.gap, found.start_value, found.attribution, strict=True
-    ):
-        whole = complete(
-            gap,
-            end_value=found.end_value,
-            start_value=start,
-            attribution=attribution,
-            tolerance=config.tolerance,
-            dtype=dtype,
-        )
-        missing += int((~whole).sum())
-    if not missing:
+def _warnings(found: Attributed, config: LocateConfig) -> list[str]:
+    if not found.num_incomplete:
         return []
     most = int(found.num_nodes.max())
     return [
-        f"{missing} of {found.gap.numel()} integrals miss more than {config.tolerance:g} of "
-        f"F(1) - F(0) with up to {most} nodes: their scores are approximate"
+        f"{found.num_incomplete} of {found.num_integrals} integrals miss more than "
+        f"{config.tolerance:g} of F(1) - F(0) with up to {most} nodes: their scores are approximate"
     ]
 
 
