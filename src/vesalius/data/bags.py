@@ -149,7 +149,7 @@ def gap_last(bag: FactBag) -> FactBag | None:
 
     >>> bag = bundled_bags("P36")[0]
     >>> len(bag.prompts), len(gap_last(bag).prompts)
-    (6, 3)
+    (6, 4)
     """
     prompts = tuple(filter(ends_with_gap, bag.prompts))
     if not prompts:
