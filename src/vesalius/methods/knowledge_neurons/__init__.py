@@ -4,6 +4,7 @@ Source: Dai et al., Knowledge Neurons in Pretrained Transformers, ACL 2022, arXi
 """
 
 from vesalius.methods.knowledge_neurons.config import LocateConfig, locate_preset
+from vesalius.methods.knowledge_neurons.evidence import evidence
 from vesalius.methods.knowledge_neurons.intervene import (
     amplify,
     intervene,
@@ -13,10 +14,11 @@ from vesalius.methods.knowledge_neurons.intervene import (
 )
 from vesalius.methods.knowledge_neurons.locate import locate
 from vesalius.methods.knowledge_neurons.refine import coarse_set, refine, search_share
-from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
+from vesalius.methods.knowledge_neurons.result import Evidence, Guess, Intervention, Location
 from vesalius.methods.knowledge_neurons.sweep import LocateTask
 
 __all__ = [
+    "Evidence",
     "Guess",
     "Intervention",
     "LocateConfig",
@@ -24,6 +26,7 @@ __all__ = [
     "Location",
     "amplify",
     "coarse_set",
+    "evidence",
     "intervene",
     "locate",
     "locate_preset",

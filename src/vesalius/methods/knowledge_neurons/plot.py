@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.methods.knowledge_neurons.result import Intervention, Location
+from vesalius.methods.knowledge_neurons.result import Evidence, Intervention, Location
 from vesalius.plots.bars import Group, intervention_bars
+from vesalius.plots.effect_curve import Band, effect_curve
 from vesalius.plots.neuron_map import neuron_map
 
 
@@ -46,6 +47,41 @@ def plot_interventions(interventions: Sequence[Intervention], *, ax: Any = None)
     ]
     return intervention_bars(
         float(first.prob_before.mean()), groups, title=f"{first.answer}", ax=ax
+    )
+
+
+def plot_evidence(evidence: Evidence, *, factor: float | None = None, ax: Any = None) -> Any:
+    """Draw the change of the answer's probability against the size of the set, with its controls.
+
+    Args:
+        evidence: from ``neurons.evidence``, arrays of shape [factor, size].
+        factor: one of its factors; the first (suppression) where left out.
+        ax: matplotlib Axes, or None for a new figure.
+
+    Returns:
+        The matplotlib Axes.
+
+    Source: the size sweep that arXiv 2405.02421 asks for.
+    """
+    number = 0 if factor is None else evidence.factors.tolist().index(factor)
+    several = len(evidence.prompts) > 1
+    return effect_curve(
+        evidence.sizes,
+        evidence.change[number],
+        low=evidence.low[number] if several else None,
+        high=evidence.high[number] if several else None,
+        controls=[
+            Band(
+                name=name,
+                low=getattr(evidence, f"{key}_low")[number],
+                mean=getattr(evidence, f"{key}_mean")[number],
+                high=getattr(evidence, f"{key}_high")[number],
+            )
+            for name, key in (("random neurons", "random"), ("neurons as active", "active"))
+        ],
+        name="neurons by score",
+        title=f"{evidence.answer}: neurons \N{MULTIPLICATION SIGN} {evidence.factors[number]:g}",
+        ax=ax,
     )
 
 

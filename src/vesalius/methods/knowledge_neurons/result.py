@@ -162,3 +162,75 @@ class Intervention(AbstractResult):
         from vesalius.methods.knowledge_neurons.report import write_intervention
 
         return write_intervention(self, path, force=force)
+
+
+@register_result
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence(AbstractResult):
+    """How far a located set is to be believed: its effect against its size, beside two controls.
+
+    ``ranking`` are the neurons by mean score; the first ``sizes[i]`` of them make set i.
+    ``factors`` [factor] are what the sets were multiplied by. ``prob_before`` [prompt] and
+    ``prob_after`` [factor, size, prompt] are the answer's probabilities; ``random_after`` and
+    ``active_after`` [factor, size, control, prompt] those with as many random neurons of the same
+    layers, and with others of these layers that are about as active. ``change``, ``low`` and
+    ``high`` [factor, size] are mean(after - before) / mean(before) and its bootstrap interval over
+    the prompts (not a number for one prompt). ``random_*`` and ``active_*`` [factor, size] are the
+    mean change of the control sets and the 2.5 % and 97.5 % quantiles over them. ``num_set`` is the
+    size of the located set, ``stability`` and ``max_gap`` are the location's.
+    """
+
+    kind: ClassVar[str] = "knowledge_neurons.evidence"
+    schema_version: ClassVar[int] = 1
+    citations: ClassVar[tuple[str, ...]] = ("knowledge_neurons",)
+
+    prompts: tuple[str, ...]
+    answer: str
+    ranking: tuple[Neuron, ...]
+    num_set: int
+    sizes: Int[np.ndarray, " size"]
+    factors: Float[np.ndarray, " factor"]
+    prob_before: Float[np.ndarray, " prompt"]
+    prob_after: Float[np.ndarray, "factor size prompt"]
+    random_after: Float[np.ndarray, "factor size control prompt"]
+    active_after: Float[np.ndarray, "factor size control prompt"]
+    change: Float[np.ndarray, "factor size"]
+    low: Float[np.ndarray, "factor size"]
+    high: Float[np.ndarray, "factor size"]
+    random_low: Float[np.ndarray, "factor size"]
+    random_mean: Float[np.ndarray, "factor size"]
+    random_high: Float[np.ndarray, "factor size"]
+    active_low: Float[np.ndarray, "factor size"]
+    active_mean: Float[np.ndarray, "factor size"]
+    active_high: Float[np.ndarray, "factor size"]
+    stability: float | None
+    max_gap: float
+    verdict: str
+
+    def to_table(self) -> pa.Table:
+        """One row for each factor and size: the change, its interval, and both controls.
+
+        Source: this project.
+        """
+        num_factors, num_sizes = self.change.shape
+        columns = (
+            *("change", "low", "high", "random_low", "random_mean", "random_high"),
+            *("active_low", "active_mean", "active_high"),
+        )
+        return pa.table(
+            {
+                "factor": np.repeat(self.factors, num_sizes),
+                "size": np.tile(self.sizes, num_factors),
+            }
+            | {name: getattr(self, name).ravel() for name in columns}
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the suppressed answer against the size of the set; returns matplotlib Axes.
+
+        Source: this project, plots/effect_curve.py.
+        """
+        from vesalius.methods.knowledge_neurons.plot import plot_evidence
+
+        return plot_evidence(self, ax=ax)
