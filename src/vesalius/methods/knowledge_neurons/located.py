@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, Literal, cast, final
@@ -276,10 +277,17 @@ def _sets(row: Mapping[str, Any], column: str, number: int) -> tuple[frozenset[N
 
 def _set(value: object, column: str, number: int) -> frozenset[Neuron]:
     names = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
-    matches = [_PAIR.fullmatch(name) if isinstance(name, str) else None for name in names]
-    if not all(matches):
+    found = [_neuron(name) if isinstance(name, str) else None for name in names]
+    neurons = frozenset(neuron for neuron in found if neuron is not None)
+    if None in found:
         raise _fault(number, column, repr(value), 'a list of "layer:index" texts')
-    return frozenset((int(match[1]), int(match[2])) for match in matches if match)
+    return neurons
+
+
+@cache  # a few thousand neurons stand in millions of places
+def _neuron(name: str) -> Neuron | None:
+    match = _PAIR.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _fault(number: int, column: str, given: str, expected: str) -> VesaliusError:
