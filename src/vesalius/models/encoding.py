@@ -237,7 +237,7 @@ def _ids(specimen: Specimen, text: str) -> list[int]:
 
 
 def _check_length(specimen: Specimen, num_tokens: int) -> None:
-    limit = _max_tokens(specimen)
+    limit = max_tokens(specimen)
     if limit is not None and num_tokens > limit:
         raise VesaliusError(
             given=f"a text of {num_tokens} tokens",
@@ -246,8 +246,13 @@ def _check_length(specimen: Specimen, num_tokens: int) -> None:
         )
 
 
-def _max_tokens(specimen: Specimen) -> int | None:
-    """The longest text; RoBERTa and its kin count positions from behind the padding index."""
+def max_tokens(specimen: Specimen) -> int | None:
+    """Count the tokens of the longest text that a model reads; None where nothing limits it.
+
+    RoBERTa and its kin count positions from behind the padding index. Shapes do not matter here.
+
+    Source: the configurations of the transformers library.
+    """
     config: Any = specimen.model.config
     limit: int | None = getattr(config, "max_position_embeddings", None) or None
     for name, module in specimen.model.named_modules():
