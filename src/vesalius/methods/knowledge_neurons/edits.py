@@ -23,6 +23,7 @@ from vesalius.core.paths import new_folder
 from vesalius.core.result import AbstractResult, register_result
 from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.models.edits import OpenEdit, SlotEdit, read_slots, slot_layers, slots_edited
+from vesalius.models.replay import check_neurons
 from vesalius.models.specimen import Specimen
 
 NOTE: Final = "vesalius_edit.json"  # stands in a checkpoint: what was edited, and that it is ours
@@ -277,13 +278,6 @@ def distinct_slots(specimen: Specimen, neurons: Sequence[Neuron]) -> tuple[Neuro
             expected="(layer, neuron) pairs of whole numbers",
             fix="write them as [(3, 117), (3, 410)], or take those of neurons.locate",
         ) from error
-    first, calls = slot_layers(specimen), specimen.plan.calls
-    for layer, neuron in pairs:
-        if not (0 <= layer < len(calls) and 0 <= neuron < calls[layer].feed_forward.num_inputs):
-            raise VesaliusError(
-                given=f"neuron {neuron} of layer {layer}",
-                expected=f"layers 0 to {len(calls) - 1} and neurons 0 to "
-                f"{calls[0].feed_forward.num_inputs - 1}",
-                fix="count both from 0, from the input upwards",
-            )
+    check_neurons(specimen, [pairs])
+    first = slot_layers(specimen)
     return tuple(dict.fromkeys((first[layer], neuron) for layer, neuron in pairs))

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.methods.knowledge_neurons.edits import Edit, distinct_slots, plan_edit
 from vesalius.methods.knowledge_neurons.refine import Neuron
+from vesalius.models.answers import AnswerSteps, encode_answers
+from vesalius.models.batch import Batch
 from vesalius.models.edits import SlotEdit, read_slots, slot_layers
-from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.neurons import read_neurons
 from vesalius.models.specimen import Specimen
 from vesalius.models.word_vectors import word_vectors
@@ -65,11 +66,13 @@ def update(
         "weight_new": _checked("weight_new", weight_new),
         "by_sign": by_sign,
     }
-    vectors = _directions(specimen, answer, new_answer)
-    signs = _signs(specimen, prompts, neurons, by_sign=by_sign)
+    old = encode_answers(specimen, prompts, [answer] * len(prompts))
+    new = encode_answers(specimen, prompts, [new_answer] * len(prompts))
+    refuse_same(old.targets, new.targets, answer=answer, new_answer=new_answer)
+    step = weight_new * _direction(specimen, new) - weight_old * _direction(specimen, old)
+    signs = _signs(specimen, old.batch, neurons, by_sign=by_sign)
     sets = [frozenset(distinct_slots(specimen, each)) for each in relation_sets]
     kept, dropped = _split_shared(list(signs), sets, max_shared)
-    step = weight_new * vectors[1] - weight_old * vectors[0]
     config |= {"num_relation_sets": len(sets)}
     return plan_edit(
         specimen,
@@ -96,19 +99,33 @@ def _card(
     )
 
 
-def _directions(
-    specimen: Specimen, answer: str, new_answer: str
-) -> Float[Tensor, "answer d_model"]:
-    """The word vectors of the old and the new answer, each of length 1."""
-    tokens = answer_ids(specimen, [answer, new_answer])
-    if tokens[0] == tokens[1]:
+def refuse_same(
+    old: Int[Tensor, " step"], new: Int[Tensor, " step"], *, answer: str, new_answer: str
+) -> None:
+    """Refuse a new answer that is read as the old one; tokens of shape [step].
+
+    Raises:
+        VesaliusError: the two are spelled with the same tokens.
+
+    Source: this project.
+    """
+    if torch.equal(old, new):
         raise VesaliusError(
-            given=f"the answer {answer!r} and the new answer {new_answer!r}, the same token",
+            given=f"the answer {answer!r} and the new answer {new_answer!r}, the same tokens",
             expected="two different words",
             fix="name what the model should say instead",
         )
-    vectors = word_vectors(specimen, tokens)
-    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def _direction(specimen: Specimen, steps: AnswerSteps) -> Float[Tensor, " d_model"]:
+    """The word vector of an answer, of length 1.
+
+    A byte-level vocabulary has a word twice, behind a space and without: then the mean over the
+    prompts of the vector that each of them asks for.
+    """
+    vectors = word_vectors(specimen, steps.targets)
+    mean = (vectors / vectors.norm(dim=1, keepdim=True)).mean(dim=0)
+    return mean / mean.norm()
 
 
 def _moved(
@@ -161,10 +178,9 @@ def _split_shared(
 
 
 def _signs(
-    specimen: Specimen, prompts: Sequence[str], neurons: Sequence[Neuron], *, by_sign: bool
+    specimen: Specimen, batch: Batch, neurons: Sequence[Neuron], *, by_sign: bool
 ) -> dict[Neuron, float]:
     """The sign of each slot's neurons where the answer is read, mean over prompts; 1 for zero."""
-    batch = encode_prompts(specimen, prompts)
     slots = distinct_slots(specimen, neurons)
     if not slots:
         raise VesaliusError(
