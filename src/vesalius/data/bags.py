@@ -14,8 +14,8 @@ from vesalius.core.errors import VesaliusError
 from vesalius.data.facts import Fact, fill, load_facts, load_relations, prompts_for
 
 MASK: Final = "[MASK]"  # vesalius.models.encoding.MASK, which would load torch
-_NAME_CHARACTERS: Final = 70  # of file names that all systems take, with room for a number
-_NAME_BYTES: Final = 200
+_NAME_CHARACTERS: Final = 80  # most file systems take 255 bytes
+_NAME_BYTES: Final = 240
 
 
 @final
@@ -183,7 +183,7 @@ def _unique(name: str, used: dict[str, int]) -> str:
     count = used[name.lower()] = used.get(name.lower(), 0) + 1
     if count == 1:
         return name
-    return _unique(f"{name}-{count}", used)
+    return _unique(f"{name[: _NAME_CHARACTERS - 5]}-{count}", used)
 
 
 def _check_text(field: str, value: object) -> None:

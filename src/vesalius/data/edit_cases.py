@@ -246,8 +246,7 @@ def _aliases_asked(fact: Fact, new: str, templates: Sequence[str]) -> list[Probe
 
 
 def _check_count(name: str, value: object, *, most: int | None = None) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < 0 or (most is not None and value > most):
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= (most or value):
         raise VesaliusError(
             given=f"{name}={value!r}",
             expected="a whole number from 0" + ("" if most is None else f" to {most}"),
