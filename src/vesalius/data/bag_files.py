@@ -328,7 +328,8 @@ def _named(rows: Sequence[tuple[Record, dict[str, Any]]]) -> list[FactBag]:
                 part: tuple(Probe(prompt=p, answer=a, kind=k) for p, a, k in fields.get(part, ()))
                 for part in ("neighbours", "unrelated", "portable")
             }
-            bags.append(FactBag(**(fields | probes | {"name": name})))
+            probes["name"] = name
+            bags.append(FactBag(**(fields | probes)))
         except VesaliusError as error:
             raise VesaliusError(
                 given=f"{record.place}: {error.given}", expected=error.expected, fix=error.fix

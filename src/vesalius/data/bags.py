@@ -91,7 +91,7 @@ def bundled_bags(relation: str = "") -> list[FactBag]:
         VesaliusError: a relation that is not bundled.
 
     >>> bundled_bags("P36")[0].prompts[0]
-    'The capital of Abbasid Caliphate is [MASK].'
+    'The capital of 4th of August Regime is [MASK].'
     """
     known = load_relations()
     if relation and relation not in known:
@@ -136,7 +136,7 @@ def unique_names(wanted: Sequence[str]) -> list[str]:
     """Make names that no two share, fit for files: letters, digits and hyphens; a number if needed.
 
     >>> unique_names(["P36 Île d'Or", "p36 île d or", "?"])
-    ["P36-Île-d-Or", "p36-île-d-or-2", "fact"]
+    ['P36-Île-d-Or', 'p36-île-d-or-2', 'fact']
     """
     used: dict[str, int] = {}
     return [_unique(_file_name(name), used) for name in wanted]
