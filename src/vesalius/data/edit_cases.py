@@ -201,14 +201,12 @@ class _Draw:
         ]
 
     def one_hop(self, new: str) -> list[Probe]:
-        """Ask about the subject what is known of its new answer, and was not true of the old."""
+        """Ask about the subject what is known of both answers, and is not alike for the two."""
         known = {(f.relation, f.subject): f.answer for f in self.facts}
         probes: list[Probe] = []
         for relation, then, template in _rows("hops.tsv"):
-            answer = known.get((then, new))
-            if relation != self.fact.relation or answer is None:
-                continue
-            if answer != known.get((then, self.fact.answer)):
+            answer, before = known.get((then, new)), known.get((then, self.fact.answer))
+            if relation == self.fact.relation and answer and before and answer != before:
                 prompt = fill(template, self.fact, answer=MASK)
                 probes.append(Probe(prompt=prompt, answer=answer, kind="one-hop"))
         return probes
