@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.tiny import PROMPTS, Run
-from vesalius.methods.knowledge_neurons import Intervention, Location
+from vesalius.methods.knowledge_neurons import Evidence, Intervention, Location
 
 FRANCE = ("--relation", "P36", "--subject", "France")
 ASKED = (*(word for prompt in PROMPTS for word in ("--prompt", prompt)), "--answer", "Paris")
@@ -38,6 +38,54 @@ def test_locate_prints_neurons_answers_gap_and_verdict(run: Run, bert_folder: Pa
     assert told["location"]["max_gap"] < 1e-4
     assert {"layer", "neuron", "score", "prompts"} <= told["location"]["neurons"][0].keys()
     assert told["location"]["guesses"][0]["token"] == "Paris"
+
+
+def test_evidence_is_shown_for_one_fact_saved_and_read_again(
+    run: Run, bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "paris"
+    words = ("neurons", "locate", "--model", bert_folder, *ASKED, "--out", out, "--controls", 2)
+    first = run(*words)
+    assert "as active" in first.out
+    assert "controls do" in first.out
+    assert Evidence.load(out / "evidence").random_after.shape[2] == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("vesalius.cli.stories.evidence", None)  # a call would fail
+        assert run(*words).out == first.out
+    (told,) = run(*words, "--json").json()["results"]
+    assert {"factor", "size", "change", "random_mean"} <= told["evidence"]["sizes"][0].keys()
+    assert "as active" not in run(*words, "--no-evidence").out
+    assert run(*words, "--html", tmp_path / "p.html").code == 0
+    assert "How far to believe it" in (tmp_path / "p.html").read_text()
+
+
+def test_presets_baselines_and_answers_of_several_tokens(
+    run: Run, bert_folder: Path, tmp_path: Path
+):
+    words = ("neurons", "locate", "--model", bert_folder, "--no-evidence", "--json")
+    asked = ("--prompt", PROMPTS[0], "--answer")
+    (told,) = run(*words, *asked, "London Rome", "--target", "sequence-log-probability").json()[
+        "results"
+    ]
+    assert told["answer"] == "London Rome"
+    refused = run(*words, *asked, "London Rome")
+    assert refused.code == 1
+    assert "sequence-log-probability" in refused.err
+    others = tmp_path / "others.txt"
+    others.write_text("The capital of Japan is [MASK].\n\nRome is the capital of [MASK].\n")
+    out = tmp_path / "mean"
+    ran = run(*words, *asked, "Paris", "--baseline", "mean", "--reference", others, "--out", out)
+    assert ran.code == 0
+    assert len(Location.load(out).card.config["reference"]) == 2
+    missing = run(*words, *asked, "Paris", "--baseline", "mean", "--reference", tmp_path / "no.txt")
+    assert missing.code == 1
+    assert "--reference" in missing.err
+    by_value = run(*words, *asked, "Paris", "--preset", "activation")
+    assert by_value.code == 0
+    assert run(*words, *asked, "Paris", "--preset", "nope").code == 1
+    turned = run("neurons", "suppress", "--model", bert_folder, *asked, "London Rome",
+                 "--target", "sequence-log-probability", "--controls", 2, "--json")  # fmt: skip
+    assert turned.code == 0
 
 
 def test_a_bundled_fact_is_asked_with_its_templates_and_answer(run: Run, bert_folder: Path):
@@ -243,7 +291,8 @@ def test_the_forecast_is_what_the_engine_does(
         return found
 
     monkeypatch.setattr(stories, "locate", counted)
-    words = ("neurons", "locate", "--model", bert_folder, *ASKED, "--nodes", 32)  # no refinement
+    # no refinement, and no replays that start somewhere up the model
+    words = ("neurons", "locate", "--model", bert_folder, *ASKED, "--nodes", 32, "--no-evidence")
     (row,) = run(*words, "--dry-run", "--json").json()["forecast"]
     assert run(*words).code == 0
     # at the top the model runs once more with its blocks passed over: their hooks fire, no more

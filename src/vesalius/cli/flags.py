@@ -56,14 +56,32 @@ class AbstractLocateFlags(AbstractModelFlags):
 
     memory: Annotated[str, Option(help="What autograd may keep at once, such as 2GiB.")] = "2GiB"
     target: Annotated[
-        str, Option(help="probability, log-probability, logit or logit-difference.")
+        str,
+        Option(
+            help="probability, log-probability, logit, logit-difference, or "
+            "sequence-log-probability for answers of several tokens."
+        ),
     ] = "probability"
     foil: Annotated[str, Option(help="The other word of a logit-difference.")] = ""
-    nodes: Annotated[int, Option(help="Quadrature nodes to start with.")] = 5
-    rule: Annotated[str, Option(help="Quadrature rule.")] = "gauss_radau"
+    preset: Annotated[
+        str, Option(help="default; paper (20 left points, padded to 128); activation (a baseline).")
+    ] = "default"
+    baseline: Annotated[
+        str, Option(help="Where the neurons start: zero, mean or uniform over --reference.")
+    ] = "zero"
+    reference: Annotated[
+        Path | None, Option(help="Prompts of other facts, one a line, for --baseline.")
+    ] = None
+    nodes: Annotated[
+        int | None, Option(help="Quadrature nodes to start with: 5, or the preset's.")
+    ] = None
+    rule: Annotated[
+        str, Option(help="Quadrature rule: gauss_radau, or the preset's.", show_default=False)
+    ] = ""
     threshold: Annotated[
-        float, Option(help="Share of a prompt's highest score that a neuron must reach.")
-    ] = 0.2
+        float | None,
+        Option(help="Share of a prompt's highest score that a neuron must reach: 0.2."),
+    ] = None
     share: Annotated[
         float | None,
         Option(help="Share of the prompts that must agree; searched for when left out."),
@@ -116,6 +134,13 @@ class SweepFlags(AbstractLocateFlags):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocateFlags(AbstractQuestionFlags):
     """Flags of ``vesalius neurons locate``."""
+
+    evidence: Annotated[
+        bool | None,
+        Option(help="Scale 1 to 64 neurons beside random ones; by default for a single fact."),
+    ] = None
+    controls: Annotated[int, Option(help="Control sets of each size and kind.", min=1)] = 20
+    seed: _Seed = 0
 
 
 @final

@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 
-from vesalius.cli.flags import AbstractQuestionFlags, TurnFlags
+from vesalius.cli.flags import AbstractQuestionFlags, LocateFlags, TurnFlags
 from vesalius.cli.output import emit_json, emit_table
 from vesalius.cli.questions import Question
-from vesalius.cli.stories import config_of
+from vesalius.cli.stories import config_of, wants_evidence
+from vesalius.methods.knowledge_neurons.config import SEQUENCE
+from vesalius.methods.knowledge_neurons.evidence import FACTORS, SIZES
+from vesalius.models.answers import encode_answers
 from vesalius.models.batch import Batch
 from vesalius.models.costs import stream_cost
-from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.ladder import run_model
 from vesalius.models.specimen import Specimen
 from vesalius.parallel.memory import parse_bytes
@@ -44,11 +46,21 @@ def _forecast(
     specimen: Specimen, question: Question, flags: AbstractQuestionFlags
 ) -> dict[str, Any]:
     """Count what the staircase does with the first rule."""
-    batch = encode_prompts(specimen, question.prompts)
-    answer_ids(specimen, [question.answer])
+    config = config_of(flags)
+    batch = encode_answers(
+        specimen,
+        question.prompts,
+        [question.answer] * len(question.prompts),
+        several_tokens=config.target == SEQUENCE,
+        pad_to=config.pad_to,
+    ).batch
     located = not (isinstance(flags, TurnFlags) and (flags.neurons or flags.location))
     turned = (2 + flags.controls) if isinstance(flags, TurnFlags) else 0
-    rules = config_of(flags).rules()
+    if isinstance(flags, LocateFlags) and wants_evidence(
+        flags
+    ):  # at most: sets begin where they act
+        turned += len(FACTORS) * len(SIZES) * (1 + 2 * flags.controls)
+    rules = config.rules()
     nodes, num_layers, num_prompts = rules[0].nodes, specimen.num_layers, batch.num_prompts
     num_streams = len(nodes) * num_prompts * located
     num_at_zero = num_prompts * (located and 0.0 not in nodes)

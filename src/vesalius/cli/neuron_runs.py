@@ -140,12 +140,12 @@ def _write(stories: Sequence["Story"], flags: AbstractQuestionFlags) -> None:
     if flags.html is not None and stories:
         from vesalius.methods.knowledge_neurons.report import write_report
 
+        told = [(s.location, s) for s in stories if s.location is not None]
         pages = [
-            (s.location, () if s.intervention is None else (s.intervention,))
-            for s in stories
-            if s.location is not None
+            (location, () if s.intervention is None else (s.intervention,)) for location, s in told
         ]
-        write_report(pages, flags.html, force=flags.force)
+        shown = [s.evidence for _, s in told]
+        write_report(pages, flags.html, evidence=shown, force=flags.force)
     if flags.plot is not None and stories:
         _draw(stories[0], flags.plot, force=flags.force)
 
@@ -172,13 +172,15 @@ def _print(
 
     if flags.json:
         results = [
-            story_dict(s.location, s.intervention) | {"name": s.question.name, "saved": s.saved}
+            story_dict(s.location, s.intervention, s.evidence)
+            | {"name": s.question.name, "saved": s.saved}
             for s in stories
         ]
         failed = [{"name": q.name, **vars(error)} for q, error in failures]
         emit_json({"results": results, "failed": failed})
     else:
         for story in stories:
-            emit_story(story.location, () if story.intervention is None else (story.intervention,))
+            turned = () if story.intervention is None else (story.intervention,)
+            emit_story(story.location, turned, story.evidence)
     for path in filter(None, (flags.out if stories else None, flags.html, flags.plot)):
         say(f"vesalius: wrote {path}")

@@ -10,10 +10,14 @@ from vesalius.cli.errors import say
 from vesalius.cli.output import emit, emit_table
 
 if TYPE_CHECKING:
-    from vesalius.methods.knowledge_neurons import Guess, Intervention, Location
+    from vesalius.methods.knowledge_neurons import Evidence, Guess, Intervention, Location
 
 
-def story_dict(location: "Location | None", intervention: "Intervention | None") -> dict[str, Any]:
+def story_dict(
+    location: "Location | None",
+    intervention: "Intervention | None",
+    evidence: "Evidence | None" = None,
+) -> dict[str, Any]:
     """Tell a story in plain values; the arrays of all neurons stay in the saved result."""
     told: dict[str, Any] = {}
     for result in filter(None, (location, intervention)):
@@ -48,10 +52,21 @@ def story_dict(location: "Location | None", intervention: "Intervention | None")
             "seed": intervention.card.seed,
             "warnings": list(intervention.card.warnings),
         }
+    if evidence is not None:
+        told["evidence"] = {
+            "verdict": evidence.verdict,
+            "seed": evidence.card.seed,
+            "num_controls": evidence.random_after.shape[2],
+            "sizes": evidence.to_table().to_pylist(),
+        }
     return told
 
 
-def emit_story(location: "Location | None", interventions: Sequence["Intervention"]) -> None:
+def emit_story(
+    location: "Location | None",
+    interventions: Sequence["Intervention"],
+    evidence: "Evidence | None" = None,
+) -> None:
     """Print what was asked, the neurons, what turning them did, and the best answers."""
     results = [*([location] if location is not None else []), *interventions]
     first = results[0]
@@ -59,16 +74,36 @@ def emit_story(location: "Location | None", interventions: Sequence["Interventio
     if location is not None:
         table = location.to_table()
         emit_table(table.column_names, [list(row.values()) for row in table.to_pylist()])
-        emit(location.verdict)
+        emit(location.verdict if evidence is None else evidence.verdict)
         emit(f"completeness gap: at most {location.gap.max():.1e} of the target's units")
         emit(f"probability of {location.answer}: {location.prob.mean():.4f}")
+        if location.stability is not None:
+            emit(f"agreement of the paraphrases: {location.stability:.2f} (mean Jaccard index)")
     for each in interventions:
         emit(_change_in_words(each))
+    if evidence is not None:
+        emit("")
+        emit_table(*_evidence_columns(evidence), title="change of the probability, by size")
     emit("")
     emit_table(*_guess_columns(location, interventions), title="best answers to the first prompt")
     emit("")
     for warning in dict.fromkeys(text for result in results for text in result.card.warnings):
         say(f"vesalius: warning: {warning}")
+
+
+def _evidence_columns(found: "Evidence") -> tuple[list[str], list[list[str]]]:
+    """A row for each size: both factors, each beside its controls."""
+    names = ["neurons"]
+    for factor in found.factors.tolist():
+        names += [f"x {factor:g}", "random", "as active"]
+    rows: list[list[str]] = []
+    for place, size in enumerate(found.sizes.tolist()):
+        row = [str(size)]
+        for number in range(len(found.factors)):
+            numbers = (found.change, found.random_mean, found.active_mean)
+            row += [f"{each[number, place]:+.1%}" for each in numbers]
+        rows.append(row)
+    return names, rows
 
 
 def _change_in_words(each: "Intervention") -> str:

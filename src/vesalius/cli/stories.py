@@ -8,16 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, final
 
-from vesalius.cli.flags import AbstractLocateFlags, AbstractQuestionFlags, TurnFlags
+from vesalius.cli.flags import (
+    AbstractLocateFlags,
+    AbstractQuestionFlags,
+    LocateFlags,
+    TurnFlags,
+)
 from vesalius.cli.questions import Question
 from vesalius.cli.turning import neurons_of
 from vesalius.core.codec import plain
 from vesalius.core.errors import VesaliusError
 from vesalius.core.paths import check_new_output
-from vesalius.core.result import MARKER
-from vesalius.methods.knowledge_neurons import Intervention, LocateConfig, Location, locate
-from vesalius.methods.knowledge_neurons.intervene import intervene
-from vesalius.models.objectives import TargetKind
+from vesalius.core.result import MARKER, AbstractResult
+from vesalius.methods.knowledge_neurons import (
+    Evidence,
+    Intervention,
+    LocateConfig,
+    Location,
+    evidence,
+    intervene,
+    locate,
+    locate_preset,
+)
+from vesalius.methods.knowledge_neurons.config import SEQUENCE
 from vesalius.models.specimen import Specimen
 
 
@@ -29,6 +42,7 @@ class Story:
     question: Question
     location: Location | None
     intervention: Intervention | None = None
+    evidence: Evidence | None = None
     saved: Path | None = None
 
 
@@ -70,7 +84,32 @@ class Teller:
         else:
             found = self._locate(question)
             _save(found, folder, force=self.flags.force)
-        return Story(question=question, location=found, saved=folder)
+        shown = self._evidence(found, folder) if wants_evidence(self.flags) else None
+        return Story(question=question, location=found, evidence=shown, saved=folder)
+
+    def _evidence(self, location: Location, folder: Path | None) -> Evidence | None:
+        """The evidence beside a saved location, or new; None where no neuron has a score."""
+        flags = cast("LocateFlags", self.flags)
+        if location.mean_scores.max() <= 0:
+            return None
+        place = None if folder is None else folder / "evidence"
+        found = None if flags.force else _load(Evidence, place)
+        if (
+            found is None
+            or found.card.model_fingerprint != location.card.model_fingerprint
+            or found.card.config["num_controls"] != flags.controls
+            or found.card.seed != flags.seed
+        ):
+            found = evidence(
+                self.specimen,
+                location,
+                num_controls=flags.controls,
+                seed=flags.seed,
+                memory=flags.memory,
+            )
+            if place is not None:
+                found.save(place, force=True)
+        return found
 
     def _location(self, question: Question) -> Location | None:
         named = isinstance(self.flags, TurnFlags) and self.flags.neurons
@@ -95,7 +134,13 @@ class Teller:
             factor=cast("float", self.factor),
             num_controls=flags.controls,
             seed=flags.seed,
+            several_tokens=self._takes_several(),
         )
+
+    def _takes_several(self) -> bool:
+        """Whether answers of several tokens were asked for, here or when they were located."""
+        known = self.known.card.config["target"] if self.known else self.flags.target
+        return known == SEQUENCE
 
     def _turn_config(self) -> dict[str, Any]:
         controls = cast("TurnFlags", self.flags).controls
@@ -115,24 +160,48 @@ class Teller:
         )
 
 
+def wants_evidence(flags: AbstractQuestionFlags) -> bool:
+    """Whether `locate` shows evidence: as the flag says, else for one fact and not for many."""
+    if not isinstance(flags, LocateFlags):
+        return False
+    return flags.facts is None if flags.evidence is None else flags.evidence
+
+
 def config_of(flags: AbstractLocateFlags) -> LocateConfig:
-    """Read the options of ``locate`` from the flags.
+    """Read the options of ``locate`` from the flags; what is left out is the preset's.
 
     Raises:
-        VesaliusError: a share, a threshold, a rule, a number of nodes or a size without meaning.
+        VesaliusError: a word, a share, a threshold, a rule, a number of nodes or a size without
+            meaning, or a file of reference prompts that cannot be read.
     """
-    return LocateConfig(
-        target=cast("TargetKind", flags.target),
-        foil=flags.foil or None,
-        rule=flags.rule,
-        num_nodes=flags.nodes,
-        coarse_threshold=flags.threshold,
-        share=flags.share,
-        memory=flags.memory,
-    )
+    given: dict[str, Any] = {
+        "target": flags.target,
+        "foil": flags.foil or None,
+        "baseline": flags.baseline,
+        "reference": _lines_of(flags.reference),
+        "share": flags.share,
+        "memory": flags.memory,
+    }
+    named = {"rule": flags.rule, "num_nodes": flags.nodes, "coarse_threshold": flags.threshold}
+    changes = {name: value for name, value in named.items() if value not in ("", None)}
+    return locate_preset(flags.preset, **given, **changes)
 
 
-def _load(kind: type[Location] | type[Intervention], folder: Path | None) -> Any:
+def _lines_of(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VesaliusError(
+            given=f"--reference {path}: {error}",
+            expected="a UTF-8 file with a prompt on each line",
+            fix="check the path; every line holds one [MASK]",
+        ) from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _load(kind: type[AbstractResult], folder: Path | None) -> Any:
     if folder is None or not (folder / MARKER).is_file():
         return None
     return kind.load(folder)

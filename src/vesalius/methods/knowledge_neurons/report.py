@@ -6,9 +6,9 @@ from pathlib import Path
 from vesalius.core.card import RunCard
 from vesalius.core.html import Html, element, page, picture, table
 from vesalius.core.paths import write_file
-from vesalius.methods.knowledge_neurons.plot import plot_location, plot_story
+from vesalius.methods.knowledge_neurons.plot import plot_evidence, plot_location, plot_story
 from vesalius.methods.knowledge_neurons.refine import Neuron
-from vesalius.methods.knowledge_neurons.result import Guess, Intervention, Location
+from vesalius.methods.knowledge_neurons.result import Evidence, Guess, Intervention, Location
 from vesalius.models.encoding import MASK
 from vesalius.plots.style import figure_bytes
 
@@ -16,13 +16,19 @@ Story = tuple[Location, Sequence[Intervention]]
 
 
 def write_report(
-    stories: Sequence[Story], path: str | Path, *, notes: Sequence[str] = (), force: bool = False
+    stories: Sequence[Story],
+    path: str | Path,
+    *,
+    evidence: Sequence[Evidence | None] = (),
+    notes: Sequence[str] = (),
+    force: bool = False,
 ) -> Path:
     """Write a page with a section per fact: answers, map, interventions, and how far to trust it.
 
     Args:
         stories: each fact's location and the interventions on its neurons.
         path: of the HTML file.
+        evidence: for each story, effect against size, or None; nothing where left out.
         notes: sentences for the last section, such as how the facts were chosen.
         force: whether an existing file is replaced.
 
@@ -35,7 +41,8 @@ def write_report(
     Source: this project; no shapes change hands.
     """
     card = stories[0][0].card
-    sections = [_section(location, interventions) for location, interventions in stories]
+    shown = evidence or [None] * len(stories)
+    sections = [_section(*story, each) for story, each in zip(stories, shown, strict=True)]
     sections.append(("How these numbers were made", [*notes, *_provenance(stories)]))
     text = page(f"Knowledge neurons of {card.model}", sections)
     return write_file(path, text.encode(), force=force)
@@ -98,7 +105,7 @@ def _controls_in_words(found: Intervention) -> str:
 
 
 def _section(
-    location: Location, interventions: Sequence[Intervention]
+    location: Location, interventions: Sequence[Intervention], evidence: Evidence | None = None
 ) -> tuple[str, Sequence[object]]:
     axes = plot_story(location, interventions) if interventions else plot_location(location)
     neurons = location.to_table().to_pylist()
@@ -118,8 +125,38 @@ def _section(
         element("h3", "Best answers"),
         _guess_table(location.guesses, interventions, prompt=location.prompts[0]),
     ]
+    body += [] if evidence is None else _evidence_part(evidence)
     body += [element("p", f"Note: {warning}.") for warning in location.card.warnings]
     return location.prompts[0].replace(MASK, location.answer), body
+
+
+def _evidence_part(found: Evidence) -> list[object]:
+    """Effect against size, drawn for every factor, and in numbers."""
+    changes = ("change", "random_mean", "active_mean")
+    rows = [
+        (f"× {row['factor']:g}", row["size"], *(f"{row[name]:+.1%}" for name in changes))
+        for row in found.to_table().to_pylist()
+    ]
+    agreement = "-" if found.stability is None else f"{found.stability:.2f}"
+    pictures = [
+        picture(
+            figure_bytes(plot_evidence(found, factor=factor)),
+            alt=f"Change of the probability against the number of neurons, times {factor:g}, "
+            "beside random and equally active neurons; the numbers are in the table.",
+        )
+        for factor in found.factors.tolist()
+    ]
+    return [
+        element("h3", "How far to believe it"),
+        element("p", found.verdict),
+        element(
+            "p",
+            f"Agreement of the paraphrases (mean Jaccard index): {agreement}; largest completeness "
+            f"gap: {found.max_gap:.1e}.",
+        ),
+        *pictures,
+        table(("neurons", "how many", "change", "random", "as active"), rows),
+    ]
 
 
 def _guess_table(
