@@ -159,7 +159,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
             row = json.loads(line)
         except ValueError as error:
             raise VesaliusError(
-                given=f"{place}: {error}: {line[:80]!r}",
+                given=f"{place}: {getattr(error, 'msg', error)}: {line[:80]!r}",
                 expected="one JSON object",
                 fix='write {"relation": "P36", "subject": "Peru", "answer": "Lima"}',
             ) from error
