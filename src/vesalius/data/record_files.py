@@ -88,10 +88,9 @@ class Record:
         Raises:
             VesaliusError: always.
         """
+        name = next((name for name in names if name in self.values), names[0])
         raise VesaliusError(
-            given=f"{self.place}, column {' or '.join(names)}: {self._shown(names)}",
-            expected=expected,
-            fix=fix,
+            given=f"{self.place}, column {name}: {self._shown(name)}", expected=expected, fix=fix
         )
 
     def _listed(self, name: str) -> "list[Any] | None":
@@ -101,10 +100,9 @@ class Record:
             return []
         return list(cast("list[Any]", value)) if isinstance(value, list | tuple) else None
 
-    def _shown(self, names: tuple[str, ...]) -> str:
-        for name in names:
-            if name in self.values:
-                return repr(self.values[name])[:80]
+    def _shown(self, name: str) -> str:
+        if name in self.values:
+            return repr(self.values[name])[:80]
         return f"not there; the row has {', '.join(map(str, self.values)) or 'no columns'}"[:160]
 
 
