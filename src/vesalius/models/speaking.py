@@ -14,7 +14,7 @@ from torch import Tensor
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
 from vesalius.models.encoding import answer_tokens, encode_gaps, encode_prompts, encode_texts
-from vesalius.models.ladder import accepts
+from vesalius.models.ladder import accepts, run_model
 from vesalius.models.reading import checked_logits, row_logits, runs_of
 from vesalius.models.specimen import Specimen
 
@@ -62,7 +62,7 @@ def speak(
     said = _continued(specimen, prompts, counts) if cached else _filled(specimen, prompts, counts)
     ends = _ends(specimen)
     cut = [_until(tokens, ends) for tokens in said]
-    return tuple(Spoken(tokens=tuple(t), text=_text(specimen, t)) for t in cut)
+    return tuple(Spoken(tokens=tuple(t), text=text_of(specimen, t)) for t in cut)
 
 
 def room_for(specimen: Specimen, prompts: Sequence[str], wanted: int) -> int:
@@ -83,7 +83,7 @@ def starts_with_answer(specimen: Specimen, text: str, answer: str) -> bool:
 
     Source: this project; an uncased tokenizer says "paris".
     """
-    wanted = _text(specimen, answer_tokens(specimen, answer)).strip()
+    wanted = text_of(specimen, answer_tokens(specimen, answer))
     given = text.strip()
     return given.startswith(wanted) and not given[len(wanted) : len(wanted) + 1].isalnum()
 
@@ -176,8 +176,13 @@ def _until(tokens: Sequence[int], ends: set[int]) -> list[int]:
     return list(tokens[:stop])
 
 
-def _text(specimen: Specimen, tokens: Sequence[int]) -> str:
-    return str(specimen.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+def text_of(specimen: Specimen, tokens: Sequence[int]) -> str:
+    """Spell tokens as people read them, white space around them left out; no shapes.
+
+    Source: the tokenizer's own decoding.
+    """
+    text = specimen.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
+    return str(text).strip()
 
 
 def ngram_entropy(text: str) -> float:
@@ -215,28 +220,31 @@ def sentence_perplexity(specimen: Specimen, sentences: Sequence[str]) -> float |
     """
     if specimen.task == "seq2seq-lm":
         return None
-    found = [_surprises(specimen, sentence) for sentence in sentences]
-    every = torch.cat(found) if found else torch.zeros(0)
-    return float(every.mean().exp()) if len(every) else None
+    if not sentences:
+        return None
+    surprises = _surprises(specimen, sentences)
+    return float(surprises.mean().exp()) if len(surprises) else None
 
 
-def _surprises(specimen: Specimen, sentence: str) -> Float[Tensor, " token"]:
-    ids = encode_texts(specimen, [sentence]).inputs["input_ids"]
+def _surprises(specimen: Specimen, sentences: Sequence[str]) -> Float[Tensor, " token"]:
+    encoded = encode_texts(specimen, sentences).inputs  # padded on the right
+    ids, mask = encoded["input_ids"], encoded["attention_mask"]
     skipped = torch.tensor(specimen.tokenizer.all_special_ids, device=ids.device, dtype=torch.long)
-    places = (~torch.isin(ids[0], skipped)).nonzero()[:, 0]
+    counted = (mask == 1) & ~torch.isin(ids, skipped)
     if specimen.task == "causal-lm":
-        places = places[places > 0]
-        with specimen.at_rest(), torch.no_grad():
-            logits = specimen.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-        wide = checked_logits(specimen, logits[places - 1])
-        return -wide.log_softmax(-1).gather(1, ids[0, places].unsqueeze(1))[:, 0].cpu()
-    hidden = ids.repeat(len(places), 1)
-    hidden[torch.arange(len(places)), places] = specimen.tokenizer.mask_token_id
-    if not len(places):
+        counted[:, 0] = False  # nothing stands before it
+    sentence, place = counted.nonzero(as_tuple=True)
+    if not len(place):
         return torch.zeros(0)
-    inputs = {"input_ids": hidden, "attention_mask": torch.ones_like(hidden)}
-    batch = Batch(inputs=inputs, row=places)
-    wide = torch.cat(
-        [row_logits(specimen, batch.select(rows)) for rows in runs_of(specimen, batch)]
-    )
-    return -wide.log_softmax(-1).gather(1, ids[0, places].unsqueeze(1))[:, 0].cpu()
+    if specimen.task == "causal-lm":  # one pass reads all tokens
+        batch = Batch(inputs=encoded, row=torch.zeros_like(ids[:, 0]))
+        with specimen.at_rest(), torch.no_grad():
+            every = run_model(specimen.model, batch).logits
+        logits = checked_logits(specimen, every[sentence, place - 1])
+    else:
+        shown = ids[sentence]
+        shown[torch.arange(len(place)), place] = specimen.tokenizer.mask_token_id
+        batch = Batch(inputs={"input_ids": shown, "attention_mask": mask[sentence]}, row=place)
+        runs = runs_of(specimen, batch)
+        logits = torch.cat([row_logits(specimen, batch.select(rows)) for rows in runs])
+    return -logits.log_softmax(-1).gather(1, ids[sentence, place].unsqueeze(1))[:, 0].cpu()

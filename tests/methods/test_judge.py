@@ -1,0 +1,434 @@
+"""Judging edits: every measure against its plain definition, restored weights, pages, sweeps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import families
+from tiny import plant, tiny_masked_lm, word_tokenizer
+from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.errors import VesaliusError
+from vesalius.core.result import load_result
+from vesalius.data.bags import FactBag, Probe
+from vesalius.methods.knowledge_neurons.controls import control_edits
+from vesalius.methods.knowledge_neurons.edits import Edit, edited, plan_edit
+from vesalius.methods.knowledge_neurons.judge import JudgeConfig, judge, judge_erasure
+from vesalius.methods.knowledge_neurons.judge_sequence import judge_sequence
+from vesalius.methods.knowledge_neurons.pool import pool
+from vesalius.methods.knowledge_neurons.probes import NEUTRAL
+from vesalius.methods.knowledge_neurons.update import update
+from vesalius.methods.knowledge_neurons.verdict import Verdict
+from vesalius.models.edits import SlotEdit, read_slots
+from vesalius.models.encoding import MASK
+from vesalius.models.specimen import Specimen, task_of
+
+PROMPTS = ("the capital of France is [MASK] .", "people speak of [MASK] , the capital of France .")
+PLAIN = ("the people speak a language", "a river is in the country")
+CONFIG = JudgeConfig(neutral=PLAIN, fluency_tokens=10)
+CASE = FactBag(
+    name="P36-France",
+    relation="P36",
+    subject="France",
+    answer="Paris",
+    prompts=PROMPTS,
+    new_answer="Rome",
+    rephrased=("[MASK] is the capital of France .", PROMPTS[0]),
+    neighbours=(
+        Probe(prompt="the capital of Peru is [MASK] .", answer="Lima"),
+        Probe(prompt="the capital of Spain is [MASK] .", answer="Madrid"),
+    ),
+    unrelated=(Probe(prompt="people in Italy speak [MASK] .", answer="language"),),
+    portable=(
+        Probe(prompt="Rome is the capital of [MASK] .", answer="France", kind="inverse"),
+        Probe(prompt="the capital of the one country is [MASK] .", answer="Rome", kind="alias"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def planted() -> Specimen:
+    specimen = tiny_masked_lm()
+    plant(specimen, layer=2, neuron=7, answer="Paris", strength=1.5)
+    return specimen
+
+
+@pytest.fixture(scope="module")
+def edit(planted: Specimen) -> Edit:
+    return update(planted, PROMPTS, "Paris", "Rome", [(2, 7)])
+
+
+@pytest.fixture(scope="module")
+def verdict(planted: Specimen, edit: Edit) -> Verdict:
+    controls = control_edits(planted, edit, num_controls=4)
+    return judge(planted, edit, CASE, controls=controls, config=CONFIG)
+
+
+def bag(name: str, relation: str, answer: str, *prompts: str) -> FactBag:
+    return FactBag(name=name, relation=relation, subject=name, answer=answer, prompts=prompts)
+
+
+def probs_of(specimen: Specimen, prompt: str) -> torch.Tensor:
+    """The softmax at the mask of one prompt."""
+    ids = torch.tensor([specimen.tokenizer(prompt)["input_ids"]])
+    with torch.no_grad():
+        return specimen.model(input_ids=ids).logits[0, ids[0].tolist().index(4)].softmax(-1)
+
+
+def token(specimen: Specimen, word: str) -> int:
+    return specimen.tokenizer.convert_tokens_to_ids(word)
+
+
+def rank_of(probs: torch.Tensor, number: int) -> int:
+    return 1 + int((probs > probs[number]).sum())
+
+
+def test_the_measures_are_their_definitions(
+    planted: Specimen, edit: Edit, verdict: Verdict
+) -> None:
+    rome, paris = token(planted, "Rome"), token(planted, "Paris")
+    before = {p: probs_of(planted, p) for p in verdict.probes["prompt"].to_pylist()}
+    with edited(planted, edit):
+        after = {p: probs_of(planted, p) for p in before}
+    for name, prompts in (("reliability", PROMPTS), ("generality", CASE.rephrased[:1])):
+        shares = [[float(probs[p].argmax() == rome) for p in prompts] for probs in (before, after)]
+        for way in ("forced", "free"):
+            found = verdict.get(name, way)
+            assert [found.before, found.after] == [np.mean(share) for share in shares]
+            assert found.count == len(prompts)
+    gone = np.mean([after[p].argmax() != paris for p in PROMPTS])
+    assert verdict.get("old_answer_gone").after == pytest.approx(gone)
+    ranks = [rank_of(after[p], rome) for p in PROMPTS]
+    assert verdict.get("rank_of_new_answer", "rank").after == np.mean(ranks)
+    assert verdict.get("reciprocal_rank", "rank").after == pytest.approx(
+        np.mean([1 / rank for rank in ranks])
+    )
+    assert verdict.get("new_answer_in_top_5").after == np.mean([rank <= 5 for rank in ranks])
+    local = [probe.prompt for probe in CASE.neighbours]
+    kept = np.mean([before[p].argmax() == after[p].argmax() for p in local])
+    assert verdict.get("locality_neighbours", "free").after == kept
+    golds = [token(planted, probe.answer) for probe in CASE.neighbours]
+    for probs, value in (
+        (before, verdict.get("same_relation", "perplexity").before),
+        (after, verdict.get("same_relation", "perplexity").after),
+    ):
+        logs = [math.log(float(probs[p][g])) for p, g in zip(local, golds, strict=True)]
+        assert value == pytest.approx(math.exp(-np.mean(logs)), rel=1e-4)
+    ratio = sum(float(after[p][g]) for p, g in zip(local, golds, strict=True)) / sum(
+        float(before[p][g]) for p, g in zip(local, golds, strict=True)
+    )
+    found = verdict.get("probability_kept_neighbours", "ratio")
+    assert found.after == pytest.approx(ratio, rel=1e-4)
+    assert found.before == 1
+    assert verdict.get("portability_inverse").after == float(
+        after[CASE.portable[0].prompt].argmax() == token(planted, "France")
+    )
+
+
+def test_an_edit_that_works_says_so(planted: Specimen, verdict: Verdict) -> None:
+    assert verdict.get("reliability").before == 0
+    assert verdict.get("reliability").after == 1
+    assert verdict.sentence.startswith("The edit holds on its own prompts (2 of 2) and on")
+    # the planted neuron fires everywhere: the verdict has to tell
+    assert "2 of 2 neighbours" in verdict.sentence
+    assert verdict.get("reliability").control < 0.5
+    assert verdict.get("plain_sentences", "perplexity").before > 1
+
+
+def test_a_leaked_paraphrase_is_not_held_out(verdict: Verdict) -> None:
+    rows = verdict.probes.to_pylist()
+    assert [row["prompt"] for row in rows if row["group"] == "rephrased"] == [CASE.rephrased[0]]
+
+
+def test_controls_are_the_edits_themselves(planted: Specimen, edit: Edit, verdict: Verdict) -> None:
+    values = []
+    for control in control_edits(planted, edit, num_controls=4):
+        one = judge(planted, control, CASE, config=JudgeConfig(neutral=()))
+        values.append(one.get("same_relation", "perplexity").after)
+    found = verdict.get("same_relation", "perplexity")
+    assert found.control == pytest.approx(np.mean(values))
+    assert min(values) <= found.control_low <= found.control <= found.control_high <= max(values)
+
+
+@pytest.mark.parametrize("method", ["update", "erase", "rank-one"])
+def test_controls_stay_away_from_the_edit(planted: Specimen, edit: Edit, method: str) -> None:
+    slots = [(0, 1), (2, 7), (2, 9)]
+    if method == "rank-one":
+        neurons = torch.arange(48)
+        now = read_slots(planted, 1, neurons)
+        key = torch.linspace(-1, 1, 48).unsqueeze(1)
+        values = {1: SlotEdit(neurons=neurons, values=now + key * torch.ones(32))}
+    else:
+        values = {
+            layer: SlotEdit(
+                neurons=torch.tensor([n for own, n in slots if own == layer]),
+                values=torch.zeros(len([1 for own, _ in slots if own == layer]), 32),
+            )
+            for layer in (0, 2)
+        }
+    card = replace(edit.card, config=edit.card.config)
+    given = plan_edit(
+        planted, values, card=card, method=method, prompts=PROMPTS, answer="Paris",
+        new_answer="Rome",
+    )  # fmt: skip
+    found = control_edits(planted, given, num_controls=3, seed=4)
+    assert len(found) == 3
+    first = control_edits(planted, given, num_controls=1, seed=4)[0]
+    np.testing.assert_array_equal(first.after, found[0].after)
+    for control in found:
+        assert control.method == method
+        np.testing.assert_array_equal(control.layers, given.layers)
+        if method == "rank-one":
+            lengths = [
+                np.sort(np.linalg.norm(each.after - each.before, axis=1))
+                for each in (control, given)
+            ]
+            np.testing.assert_allclose(*lengths, rtol=1e-3, atol=1e-5)
+            assert not np.allclose(control.after, given.after)
+        else:
+            assert not set(control.slots) & set(slots)
+        if method == "erase":
+            assert not control.after.any()
+
+
+def test_the_model_comes_back_bit_for_bit(planted: Specimen, edit: Edit) -> None:
+    before = planted.fingerprint
+    judge(planted, edit, CASE, controls=control_edits(planted, edit, num_controls=1), config=CONFIG)
+    judge_sequence(planted, [edit], [CASE], config=CONFIG)
+    assert planted.fingerprint == before
+
+
+def test_a_broken_edit_is_told_and_undone(planted: Specimen, edit: Edit) -> None:
+    before = planted.fingerprint
+    huge = replace(edit, after=np.full_like(edit.after, 3e38))
+    with pytest.raises(VesaliusError, match="NaN"):
+        judge(planted, huge, CASE, config=CONFIG)
+    assert planted.fingerprint == before
+
+
+def test_a_verdict_comes_back_from_the_disk_and_makes_a_page(verdict: Verdict, tmp_path) -> None:
+    again = load_result(verdict.save(tmp_path / "verdict"))
+    assert isinstance(again, Verdict)
+    assert again.row() == verdict.row()
+    assert again.probes.equals(verdict.probes)
+    page = verdict.to_html(tmp_path / "page.html").read_text("utf-8")
+    assert again.to_html(tmp_path / "again.html").read_text("utf-8") == page
+    assert page.count("<img") == 1
+    assert all(prompt in page for prompt in PROMPTS)
+    assert verdict.sentence in page
+    assert "http://" not in page
+    with pytest.raises(VesaliusError, match="exists"):
+        verdict.to_html(tmp_path / "page.html")
+    axes = verdict.plot()
+    assert next(text.get_text() for text in axes.get_yticklabels()) == "reliability"
+    assert len(axes.figure.axes) == 3
+    assert verdict.plot(axes) is axes
+
+
+def test_words_cannot_leave_their_place_in_the_page(
+    planted: Specimen, edit: Edit, tmp_path
+) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    case = replace(CASE, subject=evil, rephrased=(f"{evil} is [MASK] .",))
+    page = judge(planted, edit, case, config=CONFIG).to_html(tmp_path / "page.html")
+    assert evil not in page.read_text("utf-8")
+    assert "&lt;/script&gt;" in page.read_text("utf-8")
+
+
+def test_facts_for_perplexity_take_the_place_of_probes(planted: Specimen, edit: Edit) -> None:
+    same = [CASE, bag("Peru", "P36", "Lima", "the capital of Peru is [MASK] .")]
+    others = [bag("Italy", "P37", "language", "people in Italy speak [MASK] .")]
+    found = judge(planted, edit, CASE, same_relation=same, other_relations=others, config=CONFIG)
+    assert found.get("same_relation", "perplexity").count == 1  # the edited fact itself is out
+    prob = float(probs_of(planted, same[1].prompts[0])[token(planted, "Lima")])
+    assert found.get("same_relation", "perplexity").before == pytest.approx(1 / prob, rel=1e-4)
+
+
+def test_questions_that_cannot_be_asked_are_counted(planted: Specimen, edit: Edit) -> None:
+    strange = Probe(prompt="the capital of Atlantis is [MASK] .", answer="Poseidonis")
+    found = judge(
+        planted, edit, replace(CASE, neighbours=(*CASE.neighbours, strange)), config=CONFIG
+    )
+    (*_, warning) = found.card.warnings
+    assert any("1 of 3 neighbour prompts left out" in text for text in found.card.warnings)
+    assert "Poseidonis" in warning
+    assert found.get("locality_neighbours").count == 2
+
+
+def test_erasure_is_judged_by_perplexity_and_accuracy(planted: Specimen) -> None:
+    bags = [
+        bag("France", "P36", "Paris", *PROMPTS),
+        bag("Peru", "P36", "Lima", "the capital of Peru is [MASK] ."),
+    ]
+    others = [bag("Italy", "P37", "language", "people in Italy speak [MASK] .")]
+    zero = {2: SlotEdit(neurons=torch.tensor([7]), values=torch.zeros(1, 32))}
+    card = make_card(
+        "erase",
+        stopwatch=Stopwatch.start(),
+        config={},
+        model_fingerprint=planted.fingerprint,
+    )
+    gone = plan_edit(planted, zero, card=card, method="erase")
+    controls = control_edits(planted, gone, num_controls=3)
+    found = judge_erasure(planted, gone, bags, others, controls=controls, config=CONFIG)
+    right = found.get("erased_relation", "accuracy")
+    assert right.count == 3
+    prompts = [(b.answer, p) for b in bags for p in b.prompts]
+    before = [probs_of(planted, p)[token(planted, a)] for a, p in prompts]
+    with edited(planted, gone):
+        after = [probs_of(planted, p)[token(planted, a)] for a, p in prompts]
+    surprise = found.get("erased_relation", "perplexity")
+    for value, probs in ((surprise.before, before), (surprise.after, after)):
+        expected = math.exp(-np.mean([math.log(float(p)) for p in probs]))
+        assert value == pytest.approx(expected, rel=1e-4)
+    assert "erased relation go from" in found.sentence
+    assert found.title() == "P36 erased"
+    assert surprise.control_low <= surprise.control <= surprise.control_high
+
+
+SECOND = FactBag(
+    name="P36-Peru",
+    relation="P36",
+    subject="Peru",
+    answer="Lima",
+    prompts=("the capital of Peru is [MASK] .", "[MASK] is the capital of Peru ."),
+    new_answer="Madrid",
+    neighbours=(
+        Probe(prompt="the capital of France is [MASK] .", answer="Paris"),
+        Probe(prompt="the capital of Spain is [MASK] .", answer="Madrid"),
+    ),
+)
+
+
+def test_a_sequence_piles_up_and_is_undone(planted: Specimen, edit: Edit) -> None:
+    other = update(planted, SECOND.prompts, "Lima", "Madrid", [(2, 7), (1, 3)])
+    before = planted.fingerprint
+    found = judge_sequence(planted, [edit, other], [CASE, SECOND], config=CONFIG)
+    assert planted.fingerprint == before
+    first, second = found.steps.to_pylist()
+    alone = judge(planted, edit, CASE, config=CONFIG)
+    assert first["reliability_now"] == first["reliability_so_far"] == 1
+    assert first["reliability_now"] == alone.get("reliability").after
+    # what another edit is to change is not asked: two neighbours are left, both of Spain
+    assert found.get("locality_neighbours").count == 2
+    with edited(planted, edit), edited(planted, other, stacked=True):
+        rome, madrid = token(planted, "Rome"), token(planted, "Madrid")
+        own = [probs_of(planted, p).argmax() == rome for p in PROMPTS]
+        new = [probs_of(planted, p).argmax() == madrid for p in SECOND.prompts]
+    assert second["reliability_now"] == np.mean(new)
+    assert second["reliability_so_far"] == np.mean([*own, *new])
+    expected = (np.mean(own) + np.mean(new)) / 2
+    assert found.get("reliability").after == pytest.approx(expected)
+    assert "With all 2 edits made" in found.sentence
+
+
+def test_rows_are_pooled_over_cases(verdict: Verdict, tmp_path) -> None:
+    rows = [verdict.row() | {"reliability.forced.after": share} for share in (0.0, 0.5, 1.0, 1.0)]
+    rows[0]["reliability.forced.control"] = None
+    for row, value in zip(rows, (1.0, 10.0, 100.0, 1000.0), strict=True):
+        row["same_relation.perplexity.after"] = value
+    found = pool(rows, card=verdict.card)
+    own = found.get("reliability")
+    assert (own.count, own.after) == (4, 0.625)
+    assert own.low < 0.625 < own.high
+    assert found.get("same_relation", "perplexity").after == pytest.approx(10**1.5)
+    assert "Over 4 edits" in found.sentence
+    again = load_result(found.save(tmp_path / "many"))
+    assert again.to_table().equals(found.to_table())
+    page = found.to_html(tmp_path / "many.html").read_text("utf-8")
+    assert page.count("France") >= 4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "bart", "albert", "modernbert"])
+def test_every_kind_of_model_is_judged(family: str) -> None:
+    model = families.make(family)
+    specimen = Specimen(model=model, tokenizer=word_tokenizer(), name=family, task=task_of(model))
+    case = replace(
+        CASE,
+        prompts=("the capital of France is [MASK]", "the city of France is [MASK] ."),
+        rephrased=("France is in the city of [MASK]", "[MASK] is the capital of France ."),
+    )
+    values = {
+        1: SlotEdit(
+            neurons=torch.tensor([3]), values=read_slots(specimen, 1, torch.tensor([3])) + 0.5
+        )
+    }
+    if family == "albert":
+        values = {0: values[1]}
+    card = make_card(
+        "update", stopwatch=Stopwatch.start(), config={}, model_fingerprint=specimen.fingerprint
+    )
+    given = plan_edit(
+        specimen, values, card=card, method="update", prompts=case.prompts, answer="Paris",
+        new_answer="Rome Italy",
+    )  # fmt: skip
+    before = specimen.fingerprint
+    found = judge(specimen, given, replace(case, new_answer=""), config=CONFIG)
+    assert specimen.fingerprint == before
+    names = {(each.name, each.way) for each in found.measures}
+    assert ("reliability", "free") in names
+    assert (("entropy_of_texts", "bits") in names) == (specimen.task == "causal-lm")
+    assert (("plain_sentences", "perplexity") in names) == (specimen.task != "seq2seq-lm")
+    if specimen.task == "causal-lm":
+        assert any("left out" in warning for warning in found.card.warnings)
+    same = replace(given, after=given.before)
+    again = judge(specimen, same, replace(case, new_answer=""), config=CONFIG)
+    for each in again.measures:  # an edit that changes nothing
+        assert each.before == pytest.approx(each.after)
+
+
+def test_our_sentences_are_plain() -> None:
+    assert all(MASK not in sentence and sentence.endswith(".") for sentence in NEUTRAL)
+
+
+def rows_of_bad_input(planted: Specimen, edit: Edit) -> Sequence[tuple[object, str, str]]:
+    others = [bag("Italy", "P37", "language", "people in Italy speak [MASK] .")]
+    erasing = replace(edit, method="erase", new_answer="")
+    return (
+        (lambda: judge(planted, erasing, CASE), "without a new answer", "judge_erasure"),
+        (lambda: judge(planted, edit, replace(CASE, new_answer="Lima")), "'Lima'", "Rome"),
+        (
+            lambda: judge(planted, replace(edit, new_answer="Xyz"), replace(CASE, new_answer="")),
+            "Xyz",
+            "vocabulary",
+        ),
+        (lambda: judge_erasure(planted, erasing, [], others), "0 facts", "bundled_bags"),
+        (lambda: judge_erasure(planted, erasing, others, others), "P37 in both", "bundled_bags"),
+        (lambda: judge_sequence(planted, [edit], []), "1 edits and 0 cases", "same order"),
+        (lambda: judge_sequence(planted, [edit] * 2, [CASE] * 2), "two edits of France", "leave"),
+        (lambda: control_edits(planted, edit, num_controls=-1), "num_controls=-1", "5"),
+        (
+            lambda: control_edits(
+                planted, replace(edit, card=replace(edit.card, config={})), num_controls=1
+            ),
+            "whose card names",
+            "without controls",
+        ),
+        (lambda: JudgeConfig(fluency_tokens=-1), "fluency_tokens=-1", "leave"),
+        (lambda: JudgeConfig(neutral=("",)), "neutral=", "sentences"),
+        (lambda: pool([], card=edit.card), "0 rows", "judge"),
+        (lambda: pool([{"name": "a"}], card=edit.card), "1 rows", "judge"),
+        (
+            lambda: judge(
+                planted,
+                replace(edit, card=replace(edit.card, model_fingerprint="another")),
+                CASE,
+                config=CONFIG,
+            ),
+            "another",
+            "plan it again",
+        ),
+    )
+
+
+def test_what_cannot_be_judged_is_refused(
+    planted: Specimen, edit: Edit, as_users_call_it: None
+) -> None:
+    for call, given, fix in rows_of_bad_input(planted, edit):
+        with pytest.raises(VesaliusError) as caught:
+            call()  # type: ignore[operator]
+        assert given in caught.value.given
+        assert fix in caught.value.fix + caught.value.expected
