@@ -99,8 +99,10 @@ class AbstractQuestionFlags(AbstractLocateFlags):
     relation: Annotated[str, Option(help="A bundled relation, such as P36 (capital).")] = ""
     subject: Annotated[str, Option(help="Whom or what the relation is asked about.")] = ""
     facts: Annotated[
-        Path | None, Option(help="Several facts: .jsonl or .tsv with relation, subject, answer.")
-    ] = None
+        Path | None,
+        Option(help="Several facts: .tsv or .jsonl with relation, subject, answer, or what sweep "
+               "takes."),
+    ] = None  # fmt: skip
     model: _Model = DEFAULT_MODEL
     out: Annotated[Path | None, Option(help="Folder for the result, or for one per fact.")] = None
     html: Annotated[Path | None, Option(help="Write one self-contained page.")] = None
@@ -117,8 +119,13 @@ class SweepFlags(AbstractLocateFlags):
     """Flags of ``vesalius neurons sweep``."""
 
     facts: Annotated[
-        Path | None, Option(help="Facts: .jsonl or .tsv with relation, subject, answer.")
-    ] = None
+        Path | None,
+        Option(help="A folder of facts and templates, or a file: .tsv or .jsonl with relation, "
+               "subject, answer; CounterFact or ZsRE .json."),
+    ] = None  # fmt: skip
+    only: Annotated[
+        str, Option(help="A column of yes and no: take only rows of --facts with yes.")
+    ] = ""
     relation: Annotated[str, Option(help="All bundled facts of a relation, such as P36.")] = ""
     model: _Model = DEFAULT_MODEL
     out: Annotated[Path, Option(help="Folder of the sweep; the same command goes on in it.")]
@@ -128,6 +135,9 @@ class SweepFlags(AbstractLocateFlags):
         str, Option(help="The Ray head, host:port; without it Ray is started here.")
     ] = ""
     shard_size: Annotated[int, Option(help="Facts that are written at a time.")] = 16
+    no_scores: Annotated[
+        bool, Option("--no-scores", help="Leave the scores of all neurons out of the table.")
+    ] = False
 
 
 @final

@@ -3,6 +3,7 @@
 Source: the sweep of docs/architecture.md.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import typer
@@ -11,8 +12,9 @@ from vesalius.cli.errors import FAILED, PARTLY_DONE, say, wrong_usage
 from vesalius.cli.flags import SweepFlags
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit_json, emit_table
-from vesalius.cli.questions import Question, asked_facts, fitting
-from vesalius.data.facts import Fact, load_facts, load_relations, read_facts
+from vesalius.cli.questions import read_facts_of
+from vesalius.data.bags import FactBag, bundled_bags, gap_last
+from vesalius.data.facts import load_relations
 
 if TYPE_CHECKING:
     from vesalius.parallel.folder import SweepResult
@@ -26,7 +28,7 @@ def run_sweep(flags: SweepFlags) -> None:
         Exit: facts were skipped: code 4 when others were not, 1 when all were.
         VesaliusError: faulty flags or facts, or what the sweep refuses.
     """
-    questions = asked_facts(_facts(flags))
+    bags = _bags(flags)
     from vesalius.cli.stories import config_of
     from vesalius.methods.knowledge_neurons import LocateTask
     from vesalius.parallel.sweep import sweep
@@ -40,8 +42,9 @@ def run_sweep(flags: SweepFlags) -> None:
         device=flags.device,
         dtype=flags.dtype,
         config=config,
+        keep_scores=not flags.no_scores,
     )
-    items = [_item(fitting(question, task=specimen.task)) for question in questions]
+    items = _items(_fitting(bags) if specimen.task == "causal-lm" else bags)
     del specimen  # every worker opens its own
     result = sweep(
         task,
@@ -58,24 +61,55 @@ def run_sweep(flags: SweepFlags) -> None:
         raise typer.Exit(PARTLY_DONE if result.num_rows else FAILED)
 
 
-def _facts(flags: SweepFlags) -> list[Fact]:
+def _bags(flags: SweepFlags) -> list[FactBag]:
     if flags.facts and flags.relation:
         wrong_usage(
             given="--facts and --relation", expected="at most one of the two", fix="leave one out"
         )
+    if flags.only and not flags.facts:
+        wrong_usage(
+            given=f"--only {flags.only} without --facts",
+            expected="a column of your own facts",
+            fix="add --facts, or leave it out",
+        )
     if flags.facts:
-        return list(read_facts(flags.facts))
+        return read_facts_of(flags.facts, only=flags.only)
     if flags.relation and flags.relation not in load_relations():
         wrong_usage(
             given=f"--relation {flags.relation}",
             expected=f"one of {', '.join(load_relations())}",
             fix="choose one, or leave it out for all bundled facts",
         )
-    return [f for f in load_facts() if not flags.relation or f.relation == flags.relation]
+    return bundled_bags(flags.relation)
 
 
-def _item(question: Question) -> dict[str, object]:
-    return {"name": question.name, "prompts": list(question.prompts), "answer": question.answer}
+def _fitting(bags: Sequence[FactBag]) -> list[FactBag]:
+    """Leave out prompts that a left-to-right model cannot answer.
+
+    A fact without any other stays with all of them: the worker refuses it, and the reason is
+    noted among what was skipped.
+    """
+    kept = [gap_last(bag) for bag in bags]
+    num_prompts = sum(len(bag.prompts) for bag in bags)
+    num_kept = sum(len(bag.prompts) for bag in kept if bag is not None)
+    say(
+        f"vesalius: {num_kept} of {num_prompts} prompts end with the gap, as a model that reads "
+        f"from left to right needs; {kept.count(None)} of {len(bags)} facts have none"
+    )
+    return [bag if fit is None else fit for bag, fit in zip(bags, kept, strict=True)]
+
+
+def _items(bags: Sequence[FactBag]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": bag.name,
+            "relation": bag.relation,
+            "subject": bag.subject,
+            "prompts": list(bag.prompts),
+            "answer": bag.answer,
+        }
+        for bag in bags
+    ]
 
 
 def _show(result: "SweepResult", flags: SweepFlags) -> None:

@@ -13,7 +13,9 @@ from typing import final
 from vesalius.cli.errors import say, wrong_usage
 from vesalius.cli.flags import AbstractQuestionFlags
 from vesalius.core.errors import VesaliusError
-from vesalius.data.facts import Fact, load_facts, prompts_for, read_facts
+from vesalius.data.bag_files import read_bags
+from vesalius.data.bags import FactBag
+from vesalius.data.facts import Fact, load_facts, prompts_for
 
 MASK = "[MASK]"  # vesalius.models.encoding.MASK, which would load torch
 
@@ -47,15 +49,19 @@ def questions_of(flags: AbstractQuestionFlags) -> tuple[Question, ...]:
         )
     if flags.facts:
         _refuse_with_facts(flags)
-        return asked_facts(read_facts(flags.facts))
+        return _numbered(read_facts_of(flags.facts))
     if flags.prompt:
         return (_of_prompts(flags),)
     return (_asked(_bundled(flags)),)
 
 
-def asked_facts(facts: Sequence[Fact]) -> tuple[Question, ...]:
-    """Ask about each fact with the bundled templates of its relation."""
-    return _named([_asked(fact) for fact in facts])
+def read_facts_of(path: Path, *, only: str = "") -> list[FactBag]:
+    """Read the facts of ``--facts``, and say which have no templates.
+
+    Raises:
+        VesaliusError: a file or folder that cannot be read, with row and column.
+    """
+    return read_bags(path, only=only, tell=lambda text: say(f"vesalius: {text}"))
 
 
 def asked_before(prompts: Sequence[str], answer: str) -> Question:
@@ -136,16 +142,16 @@ def _asked(fact: Fact) -> Question:
     )
 
 
-def _named(questions: Sequence[Question]) -> tuple[Question, ...]:
-    """Number the questions, so that no two share a folder."""
+def _numbered(bags: Sequence[FactBag]) -> tuple[Question, ...]:
+    """Number the questions, in the order of the file."""
     return tuple(
         Question(
-            name=f"{number:04d}-{question.name}"[:80],
-            prompts=question.prompts,
-            answer=question.answer,
+            name=f"{number:04d}-{bag.name}"[:80],
+            prompts=bag.prompts,
+            answer=bag.answer,
             from_templates=True,
         )
-        for number, question in enumerate(questions, start=1)
+        for number, bag in enumerate(bags, start=1)
     )
 
 
