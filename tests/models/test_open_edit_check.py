@@ -234,3 +234,16 @@ def test_the_memory_forecast_is_an_upper_bound_that_is_not_idle(family: str) -> 
         call.part, num_positions=call.num_positions, d_model=32, bytes_each=4
     ) * len(prompt)
     assert real <= forecast <= 4 * real
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bool])
+@pytest.mark.parametrize("size", [1, 7, 8, 1 << 17, (1 << 17) + 3])
+def test_the_sums_of_a_fingerprint_are_what_they_say(size: int, dtype: torch.dtype) -> None:
+    from vesalius.models.specimen import _sums
+
+    generator = torch.Generator().manual_seed(size)
+    tensor = torch.randn(size, generator=generator).to(dtype)
+    raw = tensor.view(torch.uint8) if dtype != torch.bool else tensor.to(torch.uint8)
+    words = torch.cat((raw, raw.new_zeros(-len(raw) % 8))).view(torch.int64)
+    weights = torch.arange(1, len(words) + 1) * 0x9E3779B9 | 1
+    assert _sums(tensor) == (int(words.sum()), int((words * weights).sum()))
