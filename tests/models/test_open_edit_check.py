@@ -211,7 +211,7 @@ def test_read_neurons_reads_what_the_staircase_scales(family: str) -> None:
 def test_the_memory_forecast_is_an_upper_bound_that_is_not_idle(family: str) -> None:
     """Bytes that autograd really keeps of one block pass, counted tensor by tensor."""
     from vesalius.models.ladder import Streams, record
-    from vesalius.models.staircase import _seam
+    from vesalius.models.staircase import open_seam
 
     specimen = specimen_of(family)
     kept: dict[int, int] = {}
@@ -221,7 +221,7 @@ def test_the_memory_forecast_is_an_upper_bound_that_is_not_idle(family: str) -> 
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with specimen.at_rest(), _seam(specimen, specimen.plan, neurons=True):
+    with specimen.at_rest(), open_seam(specimen, specimen.plan, neurons=True):
         ladder = record(specimen.model, specimen.parts, specimen.probe(), seam=False)
         call = ladder.calls[1]
         prompt = torch.arange(5).repeat(4)
