@@ -1,15 +1,13 @@
 """Statistics of many facts: each number against its definition, saved, drawn, refused."""
 
-import json
 from itertools import combinations, product
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
+from located_rows import row, rows, save_sweep
 from vesalius.core.errors import VesaliusError
 from vesalius.core.result import load_result
 from vesalius.methods.knowledge_neurons.corpus import Corpus, corpus_statistics, read_sets
@@ -33,44 +31,9 @@ SETS = st.lists(st.lists(NEURON, max_size=4, unique=True).map(tuple), min_size=1
 GROUPS = st.dictionaries(st.sampled_from("abcd"), SETS, min_size=1)
 
 
-def row(name: str, relation: str, coarse, *, activation=None, answered: float = 1.0, **changes):
-    """A row as `neurons sweep` writes it."""
-    return {
-        "name": name,
-        "relation": relation,
-        "subject": f"subject of {name}",
-        "answer": "Paris",
-        "coarse": coarse,
-        "activation_coarse": activation or [["0:0", "0:1"]] * len(coarse),
-        "prob": 0.5,
-        "answered": answered,
-        **changes,
-    }
-
-
-def rows() -> list[dict]:
-    """Two relations of three facts, and one with a single fact; own neurons and common ones."""
-    made = [
-        row(f"{code}-{i}", code, [[f"3:{number}", f"2:{10 * number + i}"]] * 4)
-        for number, code in enumerate(("P36", "P19"))
-        for i in range(3)
-    ]
-    return [*made, row("lone", "P1376", [["3:0", "3:5"]] * 3)]
-
-
 def corpus(made=None, **options) -> LocatedCorpus:
     facts = located_facts(rows() if made is None else made)
     return LocatedCorpus(facts=facts, num_layers=5, model="tiny", model_fingerprint="abc")
-
-
-def save_sweep(folder, made) -> None:
-    """Write rows as the folder of a finished sweep."""
-    (folder / "shards").mkdir(parents=True)
-    task = {"class": "LocateTask", "options": {"model": "tiny-bert", "fingerprint": "f00"}}
-    manifest = {"kind": "vesalius.sweep", "num_items": len(made) + 1, "task": task}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "skipped.jsonl").write_text('{"item": 7, "error": "E", "reason": "two tokens"}\n')
-    parquet.write_table(pa.Table.from_pylist(made), folder / "table.parquet")
 
 
 @given(GROUPS)
@@ -206,13 +169,14 @@ def test_the_page_and_the_pictures(tmp_path):
 
 def test_long_names_of_relations_are_cut():
     assert relation_name("P36") == "P36 capital"
+    assert relation_name("") == "(unnamed)"
     assert (
         relation_name("my own relation with a very long name") == "my own relation with a very l…"
     )
 
 
 def test_the_folder_of_a_sweep_is_read_without_its_scores(tmp_path):
-    made = [{**each, "scores": [[0.0] * 4] * 6, "verdict": "x"} for each in rows()]
+    made = [{**each, "num_layers": 6, "scores": [[0.0] * 4] * 6} for each in rows()]
     save_sweep(tmp_path / "sweep", made)
     located = read_located(tmp_path / "sweep")
     assert (located.num_layers, located.num_skipped) == (6, 1)
@@ -225,7 +189,7 @@ def test_the_folder_of_a_sweep_is_read_without_its_scores(tmp_path):
 
 
 def test_sets_are_read_by_name(tmp_path):
-    save_sweep(tmp_path / "sweep", [{**each, "scores": [[0.0]] * 4} for each in rows()])
+    save_sweep(tmp_path / "sweep", [{**each, "num_layers": 4} for each in rows()])
     sets = read_sets(tmp_path / "sweep", "P19")
     assert sets == {f"P19-{i}": ((2, 10 + i), (3, 1)) for i in range(3)}
     assert len(read_sets(tmp_path / "sweep")) == 7
@@ -242,7 +206,8 @@ def test_an_older_sweep_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"relation": ""}, "row 1, column 'relation': ''"),
+        ({"name": " "}, "row 1, column 'name': ' '"),
+        ({"relation": None}, "column 'relation': None"),
         ({"answer": None}, "column 'answer': None"),
         ({"prob": "high"}, "column 'prob': 'high'"),
         ({"answered": 1.5}, "column 'answered': 1.5"),

@@ -7,7 +7,10 @@ from typing import Final
 
 import typer
 
+from vesalius.cli.corpus_flags import ActivationsFlags, StatisticsFlags
 from vesalius.cli.flags import LocateFlags, SweepFlags, TurnFlags, takes
+from vesalius.cli.neuron_activations import run_activations
+from vesalius.cli.neuron_corpus import run_statistics
 from vesalius.cli.neuron_runs import run_neurons
 from vesalius.cli.neuron_sweep import run_sweep
 from vesalius.cli.turning import factor_of
@@ -18,6 +21,9 @@ EXAMPLES: Final = {
     "--answer Paris --html paris.html",
     "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
     "sweep": "Example: vesalius neurons sweep --relation P36 --workers 2 --out runs/capitals",
+    "statistics": "Example: vesalius neurons statistics runs/capitals --html capitals.html",
+    "activations": "Example: vesalius neurons activations --location france --texts france.txt "
+    "--random other.txt",
 }
 
 app = typer.Typer(
@@ -65,3 +71,23 @@ def sweep(flags: SweepFlags) -> None:
     Without --facts and --relation it takes all bundled facts.
     """
     run_sweep(flags)
+
+
+@app.command("statistics", epilog=EXAMPLES["statistics"])
+@takes(StatisticsFlags)
+def statistics(flags: StatisticsFlags) -> None:
+    """Count the neurons of located facts: per fact, by layer, shared with other facts.
+
+    Takes the folder of `neurons sweep`; facts that the model does not answer are left out.
+    """
+    run_statistics(flags)
+
+
+@app.command("activations", epilog=EXAMPLES["activations"])
+@takes(ActivationsFlags)
+def activations(flags: ActivationsFlags) -> None:
+    """See if neurons fire where a text tells the fact, and rank the texts.
+
+    Lines without [MASK] get one by --subject and --answer: for the answer, or for another word.
+    """
+    run_activations(flags)

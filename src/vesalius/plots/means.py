@@ -51,7 +51,7 @@ def mean_dots(
 
     Raises: VesaliusError for no means.
 
-    Source: figure 5 of arXiv 2104.08696, with intervals.
+    Source: section 4.5 of arXiv 2104.08696, with intervals.
     """
     if not means:
         raise VesaliusError(

@@ -25,7 +25,7 @@ def plot_kinds(found: "Activations", *, ax: Any = None) -> Any:
     Returns:
         The matplotlib Axes.
 
-    Source: table 4 of arXiv 2104.08696, with intervals.
+    Source: section 4.5 of arXiv 2104.08696, with intervals.
     """
     rows: list[dict[str, Any]] = found.texts.to_pylist()
     means: list[Mean] = []

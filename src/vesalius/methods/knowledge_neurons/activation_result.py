@@ -121,7 +121,7 @@ class Activations(AbstractResult):
         Raises:
             VesaliusError: no such text.
 
-        Source: tables 5 and 6 of arXiv 2104.08696.
+        Source: section 4.5 of arXiv 2104.08696.
         """
         wanted = {"kind": kind, "relation": relation, "subject": subject}
         rows = [
@@ -145,7 +145,7 @@ class Activations(AbstractResult):
     def to_table(self) -> pa.Table:
         """One row per kind of text: how many, mean activation with its interval, correlation.
 
-        Source: table 4 of arXiv 2104.08696.
+        Source: section 4.5 of arXiv 2104.08696.
         """
         return pa.Table.from_pylist(
             [

@@ -1,6 +1,6 @@
 """Do the neurons of a fact fire where the fact is told: their values at the gaps of texts.
 
-Source: arXiv 2104.08696, section 4.5 and table 4 (distant supervision).
+Source: arXiv 2104.08696, section 4.5 (distant supervision).
 """
 
 import math

@@ -1,6 +1,6 @@
 """Statistics of the knowledge neurons of many facts.
 
-Source: arXiv 2104.08696, sections 4.2 and 4.3.
+Source: arXiv 2104.08696, section 4.3.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ class Corpus(AbstractResult):
     def to_table(self) -> pa.Table:
         """One row per relation: facts, share, neurons per fact, overlaps, and the baseline's.
 
-        Source: table 2 of arXiv 2104.08696, by relation.
+        Source: section 4.3 of arXiv 2104.08696, by relation.
         """
         columns: dict[str, Any] = {
             "relation": list(self.relations),
@@ -162,7 +162,7 @@ def corpus_statistics(
     Raises:
         VesaliusError: no finished sweep, faulty rows, or no fact that the model answers.
 
-    Source: arXiv 2104.08696, sections 4.2 and 4.3.
+    Source: arXiv 2104.08696, section 4.3.
     """
     stopwatch = Stopwatch.start()
     config = config or CorpusConfig()

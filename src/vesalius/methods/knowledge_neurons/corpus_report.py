@@ -70,7 +70,7 @@ def relation_name(code: str) -> str:
     ('P36 capital', 'my-relation')
     """
     known = load_relations().get(code)
-    name = code if known is None else f"{code} {known.name}"
+    name = code or "(unnamed)" if known is None else f"{code} {known.name}"
     return name if len(name) <= 30 else f"{name[:29]}…"
 
 

@@ -157,22 +157,22 @@ def read_located(sweep: SweepResult | str | Path) -> LocatedCorpus:
     from pyarrow import parquet
 
     table = parquet.ParquetFile(found.folder / TABLE)
-    columns = [*_TEXTS, *_COLUMN.values(), "prob", "answered"]
-    absent = [name for name in (*columns, "scores") if name not in table.schema_arrow.names]
+    columns = [*_TEXTS, *_COLUMN.values(), "prob", "answered", "num_layers"]
+    absent = [name for name in columns if name not in table.schema_arrow.names]
     if absent:
         raise VesaliusError(
             given=f"{str(found.folder)!r}: a table without the column {absent[0]!r}",
             expected="the folder that `vesalius neurons sweep` of this version wrote",
             fix="sweep again into a new folder",
         )
-    first = next(table.iter_batches(batch_size=1, columns=["scores"]), None)
-    rows = table.read(columns=columns).to_pylist()
+    rows: list[dict[str, Any]] = table.read(columns=columns).to_pylist()
     options: dict[str, Any] = json.loads((found.folder / MANIFEST).read_text("utf-8"))["task"][
         "options"
     ]
+    facts = located_facts(rows)
     return LocatedCorpus(
-        facts=located_facts(rows),
-        num_layers=0 if first is None else len(first.column(0)[0]),
+        facts=facts,
+        num_layers=int(rows[0]["num_layers"]),
         num_skipped=len(found.skipped),
         model=str(options.get("model", "")),
         model_fingerprint=str(options.get("fingerprint", "")),
@@ -256,7 +256,8 @@ def _fact_of(row: Mapping[str, Any], number: int) -> LocatedFact:
 
 def _text(row: Mapping[str, Any], column: str, number: int) -> str:
     value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
+    # facts of one's own need no relation and no subject
+    if not isinstance(value, str) or (column in ("name", "answer") and not value.strip()):
         raise _fault(number, column, repr(value), "a text")
     return value
 

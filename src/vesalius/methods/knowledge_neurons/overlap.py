@@ -1,6 +1,6 @@
 """How the sets of many facts overlap: pure functions of sets, grouped by relation.
 
-Source: arXiv 2104.08696, sections 4.2 and 4.3; where the paper draws partners, all pairs can be
+Source: arXiv 2104.08696, section 4.3; where the paper draws partners, all pairs can be
 counted here, because a mean of intersections is a sum over neurons.
 """
 
