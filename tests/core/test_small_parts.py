@@ -77,6 +77,7 @@ def test_citations_are_complete_and_cite_each_thing_once():
         "loss_landscape": "1908.05620",
         "electra": "2106.13715",
         "metalm": "2206.06336",
+        "rank_one_editing": "2202.05262",
     }
     entries = citations()
     assert set(entries) == {*papers, "vesalius"}

@@ -113,11 +113,18 @@ def read_slots(
 def _slots(specimen: Specimen) -> tuple[LinearMap, ...]:
     """What each layer's neurons write through, in the order the blocks run."""
     try:
-        return tuple(call.feed_forward for call in specimen.plan.calls)
+        slots = tuple(call.feed_forward for call in specimen.plan.calls)
     except VesaliusError:
         for block in specimen.parts.blocks:
             _ = block.feed_forward.weight  # weights that cannot be edited are the clearer reason
         raise
+    if away := [slot.name for slot in slots if slot.weight.is_meta]:
+        raise VesaliusError(
+            given=f"{away[0]}: weights that are not in memory (offloaded)",
+            expected="weights on a device",
+            fix="open the model without offloading",
+        )
+    return slots
 
 
 def _refuse_shared(chosen: Mapping[int, LinearMap]) -> None:
@@ -138,12 +145,6 @@ def _layer(slots: Sequence[LinearMap], layer: int) -> LinearMap:
             given=f"layer {layer}",
             expected=f"a layer from 0 to {len(slots) - 1}",
             fix="count layers from 0, from the input upwards",
-        )
-    if slots[layer].weight.is_meta:
-        raise VesaliusError(
-            given=f"{slots[layer].name}: weights that are not in memory (offloaded)",
-            expected="weights on a device",
-            fix="open the model without offloading to disk",
         )
     return slots[layer]
 

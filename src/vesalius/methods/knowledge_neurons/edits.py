@@ -55,6 +55,11 @@ class Edit(AbstractResult):
     after: Float[np.ndarray, "slot d_model"]
     dropped: tuple[Neuron, ...]
 
+    def __post_init__(self) -> None:
+        """Cite the other paper for the other method."""
+        if self.method == "rank-one":
+            object.__setattr__(self, "citations", ("rank_one_editing",))
+
     @property
     def slots(self) -> tuple[Neuron, ...]:
         """The edited slots as (layer, neuron) pairs."""
