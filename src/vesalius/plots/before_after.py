@@ -45,9 +45,10 @@ def before_after_bars(
         _bar(ax, place, pair.after, RAISED, pair.after_range)
         if not math.isnan(pair.control):
             _bar(ax, place + 0.27, pair.control, CONTROL, pair.control_range)
-    names = ["before", "after", *(["random control"] if controlled else [])]
-    for name, colour in zip(names, (PLAIN, RAISED, CONTROL), strict=False):
-        ax.barh([0], [0], color=colour, label=name)
+    names = {"before": PLAIN, "after": RAISED, "random control": CONTROL}
+    for name, colour in names.items():
+        if controlled or colour != CONTROL:
+            ax.barh([0], [0], color=colour, label=name)
     ax.set_yticks(range(len(pairs)), [pair.name for pair in pairs])
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     if log:

@@ -19,6 +19,7 @@ from vesalius.methods.knowledge_neurons.edits import Edit, edited
 from vesalius.methods.knowledge_neurons.judge import JudgeConfig, options_of, questions_of
 from vesalius.methods.knowledge_neurons.pool import pooled_measures
 from vesalius.methods.knowledge_neurons.probes import (
+    Answers,
     Group,
     Question,
     Sheet,
@@ -71,15 +72,7 @@ def judge_sequence(
             stack.enter_context(edited(specimen, edit, stacked=number > 0))
             steps.append({"step": number + 1, "name": case.name, **watched.step(specimen, number)})
         after = ask(specimen, sheet)
-    rows: list[dict[str, object]] = []
-    for number, case in enumerate(cases):
-        part, places = sheet.case(number)
-        own, now = before.at(places), after.at(places)
-        row: dict[str, object] = {"name": case.name}
-        for (name, way), (value, _) in measure(part, own, now).items():
-            untouched = measure(part, own, own)[name, way][0]
-            row |= {f"{name}.{way}.before": untouched, f"{name}.{way}.after": value}
-        rows.append(row)
+    rows = [_row(sheet, before, after, number) for number in range(len(cases))]
     measures = pooled_measures(rows, seed=config.seed)
     words = {(each.name, each.way): each for each in measures}
     card = make_card(
@@ -98,6 +91,18 @@ def judge_sequence(
         measures=measures,
         steps=pa.Table.from_pylist(steps),
     )
+
+
+def _row(sheet: Sheet, before: Answers, after: Answers, number: int) -> dict[str, float]:
+    """The measures of one case at the end, as columns that can be pooled."""
+    part, places = sheet.case(number)
+    own, now = before.at(places), after.at(places)
+    then = measure(part, own, own)
+    row: dict[str, float] = {}
+    for key, (value, _) in measure(part, own, now).items():
+        column = ".".join(key)
+        row |= {f"{column}.before": then[key][0], f"{column}.after": value}
+    return row
 
 
 def _check(edits: Sequence[Edit], cases: Sequence[FactBag]) -> None:

@@ -28,6 +28,7 @@ _PANELS: Final = {
     "accuracy": "share answered right",
     "perplexity": "perplexity",
 }
+COLUMNS: Final = ("measure", "how", "over", "before", "after", "change", "random control")
 
 
 def plot_verdict(verdict: AbstractVerdict, *, ax: Any = None) -> Any:
@@ -104,8 +105,7 @@ def measure_table(measures: Sequence[Measure]) -> Html:
 
     Source: tables 4 and 5 of arXiv 2104.08696.
     """
-    columns = ("measure", "how", "over", "before", "after", "change", "random control")
-    return table(columns, [measure_cells(each) for each in measures])
+    return table(COLUMNS, [measure_cells(each) for each in measures])
 
 
 def measure_cells(each: Measure) -> tuple[object, ...]:
