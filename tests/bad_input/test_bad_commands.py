@@ -90,6 +90,8 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      "--answer", "Paris"], 1, ("words after the gap", "at the end")),
     ("sweep: two sources", ["neurons", "sweep", "--facts", "f.tsv", "--relation", "P36", "--out",
      "{tmp}/o"], 2, ("--facts and --relation",)),
+    ("judge: no edit", ["neurons", "judge", "{tmp}"], 1, ("result.json",)),
+    ("judge: controls", ["neurons", "judge", "{tmp}", "--controls", "-1"], 2, ("--controls -1",)),
     ("sweep: relation", ["neurons", "sweep", "--relation", "P0", "--out", "{tmp}/o"], 2,
      ("P0", "P36")),
     ("statistics: no sweep", ["neurons", "statistics", "{tmp}"], 1, ("manifest.json",)),

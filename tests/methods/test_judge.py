@@ -1,5 +1,6 @@
 """Judging edits: every measure against its plain definition, restored weights, pages, sweeps."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import families
+from cli.tiny import masked_lm, save
 from tiny import plant, tiny_masked_lm, word_tokenizer
 from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
@@ -17,6 +19,12 @@ from vesalius.data.bags import FactBag, Probe
 from vesalius.methods.knowledge_neurons.controls import control_edits
 from vesalius.methods.knowledge_neurons.edits import Edit, edited, plan_edit
 from vesalius.methods.knowledge_neurons.judge import JudgeConfig, judge, judge_erasure
+from vesalius.methods.knowledge_neurons.judge_many import (
+    JudgeTask,
+    judge_item,
+    judge_many,
+    perplexity_facts,
+)
 from vesalius.methods.knowledge_neurons.judge_sequence import judge_sequence
 from vesalius.methods.knowledge_neurons.pool import pool
 from vesalius.methods.knowledge_neurons.probes import NEUTRAL
@@ -24,7 +32,9 @@ from vesalius.methods.knowledge_neurons.update import update
 from vesalius.methods.knowledge_neurons.verdict import Verdict
 from vesalius.models.edits import SlotEdit, read_slots
 from vesalius.models.encoding import MASK
+from vesalius.models.opening import open as open_model
 from vesalius.models.specimen import Specimen, task_of
+from vesalius.parallel.sweep import sweep
 
 PROMPTS = ("the capital of France is [MASK] .", "people speak of [MASK] , the capital of France .")
 PLAIN = ("the people speak a language", "a river is in the country")
@@ -407,6 +417,11 @@ def rows_of_bad_input(planted: Specimen, edit: Edit) -> Sequence[tuple[object, s
             "whose card names",
             "without controls",
         ),
+        (
+            lambda: JudgeTask(model="m", fingerprint="f", method="erase").open(),  # type: ignore[arg-type]
+            "method='erase'",
+            "judge_erasure",
+        ),
         (lambda: JudgeConfig(fluency_tokens=-1), "fluency_tokens=-1", "leave"),
         (lambda: JudgeConfig(neutral=("",)), "neutral=", "sentences"),
         (lambda: pool([], card=edit.card), "0 rows", "judge"),
@@ -432,3 +447,76 @@ def test_what_cannot_be_judged_is_refused(
             call()  # type: ignore[operator]
         assert given in caught.value.given
         assert fix in caught.value.fix + caught.value.expected
+
+
+def test_many_edits_are_averaged(planted: Specimen, edit: Edit) -> None:
+    other = update(planted, SECOND.prompts, "Lima", "Madrid", [(2, 7)])
+    before = planted.fingerprint
+    bags = [bag(word, "P37", "language", f"people in {word} speak [MASK] .") for word in
+            ("Italy", "Spain", "Rome")]  # fmt: skip
+    found = judge_many(
+        planted, [edit, other], [CASE, SECOND], bags=[*bags, CASE, SECOND], num_controls=2,
+        config=CONFIG, num_facts=2,
+    )  # fmt: skip
+    assert planted.fingerprint == before
+    one, two = (
+        judge(planted, each, case, config=CONFIG).get("reliability").after
+        for each, case in ((edit, CASE), (other, SECOND))
+    )
+    own = found.get("reliability")
+    assert (own.count, own.after) == (2, (one + two) / 2)
+    assert own.control < 0.5
+    assert [row["subject"] for row in found.cases.to_pylist()] == ["France", "Peru"]
+    with pytest.raises(VesaliusError, match="1 edits and 0 cases"):
+        judge_many(planted, [edit], [])
+
+
+def test_facts_for_perplexity_are_drawn_per_case() -> None:
+    bags = [bag(f"{r}-{i}", r, "Lima", "a [MASK]") for r in ("P36", "P37") for i in range(9)]
+    case = bags[2]
+    same, others = perplexity_facts(case, bags, num_facts=5, seed=1)
+    assert {b.relation for b in same} == {"P36"}
+    assert {b.relation for b in others} == {"P37"}
+    assert len(same) == len(others) == 5
+    assert case not in same
+    assert perplexity_facts(case, bags, num_facts=5, seed=1) == (same, others)
+    assert perplexity_facts(case, bags, num_facts=5, seed=2) != (same, others)
+    assert perplexity_facts(case, []) == ([], [])
+
+
+@pytest.mark.parametrize("method", ["update", "rank-one"])
+def test_a_sweep_of_edits_goes_on_where_it_stopped(method: str, tmp_path) -> None:
+    folder = str(save(masked_lm(), tmp_path / "model"))
+    specimen = open_model(folder)
+    prompts = ("The capital of France is [MASK].", "[MASK] is the capital city of France.")
+    case = FactBag(
+        name="France", relation="P36", subject="France", answer="Paris", new_answer="Rome",
+        prompts=prompts, neighbours=(Probe(prompt="Japan has [MASK].", answer="Tokyo"),),
+    )  # fmt: skip
+    sick = replace(case, name="sick", new_answer="Paris")
+    items = [
+        judge_item(
+            case, neurons=[(1, 3)], relation_sets=[[(1, 3)], [(0, 2)]], same_relation=[case]
+        ),
+        judge_item(sick, neurons=[(1, 3)]),
+        judge_item(replace(case, name="located")),
+    ]
+    items = json.loads(json.dumps(items))  # as a manifest brings them back
+    task = JudgeTask(
+        model=folder, fingerprint=specimen.fingerprint, method=method, layer=1, config=CONFIG,
+        max_shared=1.0,
+    )  # fmt: skip
+    result = sweep(task, items, tmp_path / "sweep", shard_size=1)
+    assert [entry.item for entry in result.skipped] == [1]
+    assert "same tokens" in result.skipped[0].reason
+    rows = result.table().to_pylist()
+    assert [row["name"] for row in rows] == ["France", "located"]
+    assert rows[0]["neurons"] == (["1:3"] if method == "update" else [])
+    assert rows[0]["reliability.forced.control"] is not None
+    again = sweep(task, items, tmp_path / "sweep", shard_size=1)
+    assert again.num_new_items == 0
+    card = make_card("t", stopwatch=Stopwatch.start(), config={})
+    found = pool(rows, card=card)
+    assert found.get("reliability").count == 2
+    with pytest.raises(VesaliusError, match="same weights"):
+        replace(task, fingerprint="another").open()

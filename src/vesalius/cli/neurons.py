@@ -9,8 +9,10 @@ import typer
 
 from vesalius.cli.corpus_flags import ActivationsFlags, StatisticsFlags
 from vesalius.cli.flags import LocateFlags, SweepFlags, TurnFlags, takes
+from vesalius.cli.judge_flags import JudgeFlags
 from vesalius.cli.neuron_activations import run_activations
 from vesalius.cli.neuron_corpus import run_statistics
+from vesalius.cli.neuron_judge import run_judge
 from vesalius.cli.neuron_runs import run_neurons
 from vesalius.cli.neuron_sweep import run_sweep
 from vesalius.cli.turning import factor_of
@@ -20,6 +22,7 @@ EXAMPLES: Final = {
     "suppress": "Example: vesalius neurons suppress --prompt 'The capital of France is [MASK].' "
     "--answer Paris --html paris.html",
     "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
+    "judge": "Example: vesalius neurons judge edits/france --controls 5 --html verdict.html",
     "sweep": "Example: vesalius neurons sweep --relation P36 --workers 2 --out runs/capitals",
     "statistics": "Example: vesalius neurons statistics runs/capitals --html capitals.html",
     "activations": "Example: vesalius neurons activations --location france --texts france.txt "
@@ -91,3 +94,13 @@ def activations(flags: ActivationsFlags) -> None:
     Lines without [MASK] get one by --subject and --answer: for the answer, or for another word.
     """
     run_activations(flags)
+
+
+@app.command("judge", epilog=EXAMPLES["judge"])
+@takes(JudgeFlags)
+def judge(flags: JudgeFlags) -> None:
+    """Judge a saved edit: does it hold, how far does it reach, what else changed?
+
+    Takes the folder of `neurons update --out` or `neurons erase --out`.
+    """
+    run_judge(flags)
