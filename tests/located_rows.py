@@ -15,6 +15,7 @@ def row(name: str, relation: str, coarse, *, activation=None, answered: float = 
         "subject": f"subject of {name}",
         "answer": "Paris",
         "coarse": coarse,
+        "prompts": [f"{name} is [MASK], said in way {way}." for way in range(len(coarse))],
         "activation_coarse": activation or [["0:0", "0:1"]] * len(coarse),
         "prob": 0.5,
         "answered": answered,

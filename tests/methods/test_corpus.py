@@ -216,6 +216,7 @@ def test_an_older_sweep_is_refused(tmp_path):
         ({"coarse": [["3-4"]] * 4}, "column 'coarse'"),
         ({"coarse": [[3]] * 4}, "column 'coarse'"),
         ({"activation_coarse": [["0:1"]]}, "1 sets"),
+        ({"prompts": ["one"]}, "column 'prompts'"),
         ({"name": "P36-0"}, "rows 0 and 1"),
     ],
 )

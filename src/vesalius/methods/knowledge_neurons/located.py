@@ -88,7 +88,7 @@ class CorpusConfig:
 @final
 @dataclass(frozen=True, kw_only=True)
 class LocatedFact:
-    """A row of a sweep: a fact with the coarse set of each of its prompts.
+    """A row of a sweep: a fact with its prompts, and the coarse set of each of them.
 
     ``activation`` holds the sets of the baseline that takes the neurons' values as their scores.
     ``prob`` is the answer's mean probability, ``answered`` the share of the prompts whose best
@@ -99,6 +99,7 @@ class LocatedFact:
     relation: str
     subject: str
     answer: str
+    prompts: tuple[str, ...]
     attribution: tuple[frozenset[Neuron], ...]
     activation: tuple[frozenset[Neuron], ...]
     prob: float
@@ -157,7 +158,7 @@ def read_located(sweep: SweepResult | str | Path) -> LocatedCorpus:
     from pyarrow import parquet
 
     table = parquet.ParquetFile(found.folder / TABLE)
-    columns = [*_TEXTS, *_COLUMN.values(), "prob", "answered", "num_layers"]
+    columns = [*_TEXTS, "prompts", *_COLUMN.values(), "prob", "answered", "num_layers"]
     absent = [name for name in columns if name not in table.schema_arrow.names]
     if absent:
         raise VesaliusError(
@@ -243,14 +244,15 @@ def _fact_of(row: Mapping[str, Any], number: int) -> LocatedFact:
     name, relation, subject, answer = (_text(row, column, number) for column in _TEXTS)
     prob, answered = (_number(row, column, number) for column in ("prob", "answered"))
     attribution, activation = (_sets(row, column, number) for column in _COLUMN.values())
+    prompts = _prompts(row, len(attribution), number)
     if len(attribution) != len(activation):
         raise _fault(
             number, "activation_coarse", f"{len(activation)} sets",
             f"one per prompt, {len(attribution)} like coarse",
         )  # fmt: skip
     return LocatedFact(
-        name=name, relation=relation, subject=subject, answer=answer, attribution=attribution,
-        activation=activation, prob=prob, answered=answered,
+        name=name, relation=relation, subject=subject, answer=answer, prompts=prompts,
+        attribution=attribution, activation=activation, prob=prob, answered=answered,
     )  # fmt: skip
 
 
@@ -260,6 +262,17 @@ def _text(row: Mapping[str, Any], column: str, number: int) -> str:
     if not isinstance(value, str) or (column in ("name", "answer") and not value.strip()):
         raise _fault(number, column, repr(value), "a text")
     return value
+
+
+def _prompts(row: Mapping[str, Any], num_sets: int, number: int) -> tuple[str, ...]:
+    value = row.get("prompts")
+    texts = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    found = tuple(text for text in texts if isinstance(text, str))
+    if len(found) != num_sets:
+        raise _fault(
+            number, "prompts", repr(value)[:80], f"{num_sets} texts, one per set of coarse"
+        )
+    return found
 
 
 def _number(row: Mapping[str, Any], column: str, number: int) -> float:

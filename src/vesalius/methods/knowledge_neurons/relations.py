@@ -18,6 +18,13 @@ from vesalius.core.errors import VesaliusError
 from vesalius.core.result import AbstractResult, register_result
 from vesalius.core.seeds import derive_seed
 from vesalius.methods.knowledge_neurons.intervene import probs_scaled, random_sets
+from vesalius.methods.knowledge_neurons.located import (
+    CorpusConfig,
+    LocatedFact,
+    Selector,
+    answered_facts,
+    refined_sets,
+)
 from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.models.answers import encode_answers
 from vesalius.models.specimen import Specimen
@@ -40,6 +47,40 @@ class HeldFact:
     prompts: tuple[str, ...]
     answer: str
     neurons: tuple[Neuron, ...]
+
+
+def held_facts(
+    facts: Sequence[LocatedFact],
+    *,
+    config: CorpusConfig,
+    selector: Selector = "attribution",
+    relation: str = "",
+) -> list[HeldFact]:
+    """Give the located facts that the model answers with their refined neurons; no shapes.
+
+    Args:
+        facts: from :func:`vesalius.methods.knowledge_neurons.located.read_located`.
+        config: which facts count, and how their sets are refined.
+        selector: by which score the neurons are chosen.
+        relation: this one alone; all of them where left out.
+
+    Raises:
+        VesaliusError: an unknown relation, or no fact that the model answers.
+
+    Source: arXiv 2104.08696, section 3.3.
+    """
+    kept = answered_facts(facts, config=config, relation=relation)
+    refined = refined_sets(kept, config=config, selector=selector)
+    return [
+        HeldFact(
+            name=fact.name,
+            relation=fact.relation,
+            prompts=fact.prompts,
+            answer=fact.answer,
+            neurons=found.neurons,
+        )
+        for fact, found in zip(kept, refined, strict=True)
+    ]
 
 
 @register_result
