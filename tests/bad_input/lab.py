@@ -9,7 +9,10 @@ from torch import nn
 
 from bad_input import bad_models
 from cli import tiny
+from vesalius.data.bags import FactBag
 from vesalius.methods import knowledge_neurons as kn
+from vesalius.methods.knowledge_neurons.edits import Edit
+from vesalius.methods.knowledge_neurons.update import update
 from vesalius.models import SlotEdit, Specimen, slots_edited
 from vesalius.models import open as open_model
 
@@ -39,6 +42,16 @@ class Lab:
 
     def turned(self) -> kn.Intervention:
         return kn.suppress(self.bert, PROMPT, "Paris", [(0, 1)], num_controls=1)
+
+    def edited(self, method: str = "update") -> Edit:
+        made = update(self.bert, PROMPT, "Paris", "Rome", [(0, 1)])
+        return made if method == "update" else replace(made, method=method, new_answer="")
+
+    def case(self, new_answer: str = "Rome") -> FactBag:
+        return FactBag(
+            name="France", relation="P36", subject="France", answer="Paris", prompts=(PROMPT,),
+            new_answer=new_answer,
+        )  # fmt: skip
 
     def edit(self, layer: int, neurons: list[int], shape: tuple[int, ...], fill: float = 0) -> None:
         values = torch.full(shape, fill)

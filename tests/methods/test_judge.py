@@ -26,7 +26,7 @@ from vesalius.methods.knowledge_neurons.judge_many import (
     perplexity_facts,
 )
 from vesalius.methods.knowledge_neurons.judge_sequence import judge_sequence
-from vesalius.methods.knowledge_neurons.pool import pool
+from vesalius.methods.knowledge_neurons.pool import pool_verdicts
 from vesalius.methods.knowledge_neurons.probes import NEUTRAL
 from vesalius.methods.knowledge_neurons.update import update
 from vesalius.methods.knowledge_neurons.verdict import Verdict
@@ -340,7 +340,7 @@ def test_rows_are_pooled_over_cases(verdict: Verdict, tmp_path) -> None:
     rows[0]["reliability.forced.control"] = None
     for row, value in zip(rows, (1.0, 10.0, 100.0, 1000.0), strict=True):
         row["same_relation.perplexity.after"] = value
-    found = pool(rows, card=verdict.card)
+    found = pool_verdicts(rows, card=verdict.card)
     own = found.get("reliability")
     assert (own.count, own.after) == (4, 0.625)
     assert own.low < 0.625 < own.high
@@ -424,8 +424,8 @@ def rows_of_bad_input(planted: Specimen, edit: Edit) -> Sequence[tuple[object, s
         ),
         (lambda: JudgeConfig(fluency_tokens=-1), "fluency_tokens=-1", "leave"),
         (lambda: JudgeConfig(neutral=("",)), "neutral=", "sentences"),
-        (lambda: pool([], card=edit.card), "0 rows", "judge"),
-        (lambda: pool([{"name": "a"}], card=edit.card), "1 rows", "judge"),
+        (lambda: pool_verdicts([], card=edit.card), "0 rows", "judge"),
+        (lambda: pool_verdicts([{"name": "a"}], card=edit.card), "1 rows", "judge"),
         (
             lambda: judge(
                 planted,
@@ -516,7 +516,7 @@ def test_a_sweep_of_edits_goes_on_where_it_stopped(method: str, tmp_path) -> Non
     again = sweep(task, items, tmp_path / "sweep", shard_size=1)
     assert again.num_new_items == 0
     card = make_card("t", stopwatch=Stopwatch.start(), config={})
-    found = pool(rows, card=card)
+    found = pool_verdicts(rows, card=card)
     assert found.get("reliability").count == 2
     with pytest.raises(VesaliusError, match="same weights"):
         replace(task, fingerprint="another").open()

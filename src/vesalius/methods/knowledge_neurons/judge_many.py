@@ -20,7 +20,7 @@ from vesalius.methods.knowledge_neurons.controls import control_edits
 from vesalius.methods.knowledge_neurons.edits import Edit
 from vesalius.methods.knowledge_neurons.judge import JudgeConfig, judge
 from vesalius.methods.knowledge_neurons.locate import locate
-from vesalius.methods.knowledge_neurons.pool import pool
+from vesalius.methods.knowledge_neurons.pool import pool_verdicts
 from vesalius.methods.knowledge_neurons.rank_one import rank_one, reference_texts
 from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.methods.knowledge_neurons.update import update
@@ -90,7 +90,7 @@ def judge_many(
         model_fingerprint=edits[0].card.model_fingerprint,
         seed=seed,
     )
-    return pool(rows, card=card, seed=seed)
+    return pool_verdicts(rows, card=card, seed=seed)
 
 
 def perplexity_facts(
@@ -144,7 +144,7 @@ class JudgeTask(AbstractTask):
     Items come from :func:`judge_item`. ``method`` is "update" or "rank-one"; ``layer`` is that of
     ``rank_one`` (None tries all), the options above it are those of ``update``. Rows also tell
     ``neurons`` and ``dropped`` as "layer:index", the ``layers`` and the ``size`` of the edit;
-    :func:`pool` averages them.
+    :func:`pool_verdicts` averages them.
 
     Source: arXiv 2104.08696, section 5.1.
     """

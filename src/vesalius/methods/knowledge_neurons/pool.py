@@ -21,7 +21,7 @@ from vesalius.numerics.statistics import Interval, bootstrap_interval
 _AFTER = ".after"
 
 
-def pool(rows: Sequence[Mapping[str, Any]], *, card: RunCard, seed: int = 0) -> Verdicts:
+def pool_verdicts(rows: Sequence[Mapping[str, Any]], *, card: RunCard, seed: int = 0) -> Verdicts:
     """Average the rows of many verdicts, each from ``Verdict.row()`` or a sweep of them.
 
     Every case counts the same, however many prompts it has; perplexities are averaged as their
@@ -51,7 +51,7 @@ def pool(rows: Sequence[Mapping[str, Any]], *, card: RunCard, seed: int = 0) -> 
 
 
 def pooled_measures(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> tuple[Measure, ...]:
-    """Average the measures of many cases, with intervals over the cases; see :func:`pool`.
+    """Average the measures of many cases, with intervals over the cases; see :func:`pool_verdicts`.
 
     Raises:
         VesaliusError: no rows, or rows without measures. No shapes change hands.

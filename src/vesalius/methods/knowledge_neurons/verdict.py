@@ -147,7 +147,7 @@ class Verdict(AbstractVerdict):
         return what if self.new_answer else f"{self.relation or self.name} erased"
 
     def row(self) -> dict[str, Any]:
-        """Lay the verdict out as one row of a table of many; :func:`pool` reads such rows.
+        """Lay the verdict out as one row of a table of many; :func:`pool_verdicts` reads such rows.
 
         Source: this project.
         """
