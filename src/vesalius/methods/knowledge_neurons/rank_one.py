@@ -127,9 +127,9 @@ def rank_one(
 
 
 def _rank(trial: Trial) -> tuple[bool, float, float]:
-    """Smaller is better: reached by half of the prompts or more, then changed least."""
+    """Smaller is better: reached by half of the prompts and changed least, else most probable."""
     missed = trial.reached < 0.5
-    return (missed, -trial.reached if missed else 0.0, trial.size)
+    return (missed, -trial.prob if missed else 0.0, trial.size)
 
 
 def try_layer(search: Search, layer: int, moment: Float[Tensor, "neuron neuron"]) -> Trial:

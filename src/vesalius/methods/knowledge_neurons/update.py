@@ -100,9 +100,9 @@ def _card(
 
 
 def refuse_same(
-    old: Int[Tensor, " step"], new: Int[Tensor, " step"], *, answer: str, new_answer: str
+    old: Int[Tensor, " old_step"], new: Int[Tensor, " new_step"], *, answer: str, new_answer: str
 ) -> None:
-    """Refuse a new answer that is read as the old one; tokens of shape [step].
+    """Refuse a new answer that is read as the old one; tokens of shape [old_step], [new_step].
 
     Raises:
         VesaliusError: the two are spelled with the same tokens.
