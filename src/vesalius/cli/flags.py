@@ -164,6 +164,16 @@ class TurnFlags(AbstractQuestionFlags):
     location: Annotated[
         Path | None, Option(help="A folder that `neurons locate --out` wrote; it asks too.")
     ] = None
+    sweep: Annotated[
+        Path | None,
+        Option(help="A folder of `neurons sweep`: all facts that the model answers, by relation."),
+    ] = None
+    selector: Annotated[
+        str, Option(help="With --sweep: neurons by attribution, or by activation (a baseline).")
+    ] = "attribution"
+    min_answered: Annotated[
+        float, Option(help="With --sweep: share of a fact's prompts that the model must answer.")
+    ] = 0.5
     factor: Annotated[
         float | None, Option(help="Multiply the neurons; 0 suppresses, 2 amplifies.")
     ] = None

@@ -15,7 +15,7 @@ from vesalius.cli.neuron_corpus import run_statistics
 from vesalius.cli.neuron_judge import run_judge
 from vesalius.cli.neuron_runs import run_neurons
 from vesalius.cli.neuron_sweep import run_sweep
-from vesalius.cli.turning import factor_of
+from vesalius.cli.turning import turn
 
 EXAMPLES: Final = {
     "locate": "Example: vesalius neurons locate --relation P36 --subject France --out france",
@@ -51,9 +51,10 @@ def locate(flags: LocateFlags) -> None:
 def suppress(flags: TurnFlags) -> None:
     """Turn the neurons of a fact down where the answer is read, beside random neurons.
 
-    The neurons are located first, unless --neurons or --location names them.
+    The neurons are located first, unless --neurons or --location names them. With --sweep the
+    facts of a whole sweep are turned, relation by relation.
     """
-    run_neurons(flags, verb="suppress", factor=factor_of(flags, verb="suppress"))
+    turn(flags, verb="suppress")
 
 
 @app.command("amplify", epilog=EXAMPLES["amplify"])
@@ -61,9 +62,10 @@ def suppress(flags: TurnFlags) -> None:
 def amplify(flags: TurnFlags) -> None:
     """Turn the neurons of a fact up where the answer is read, beside random neurons.
 
-    The neurons are located first, unless --neurons or --location names them.
+    The neurons are located first, unless --neurons or --location names them. With --sweep the
+    facts of a whole sweep are turned, relation by relation.
     """
-    run_neurons(flags, verb="amplify", factor=factor_of(flags, verb="amplify"))
+    turn(flags, verb="amplify")
 
 
 @app.command("sweep", epilog=EXAMPLES["sweep"])

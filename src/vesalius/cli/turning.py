@@ -31,6 +31,24 @@ def factor_of(flags: TurnFlags, *, verb: str) -> float:
     return factor
 
 
+def turn(flags: TurnFlags, *, verb: str) -> None:
+    """Turn the neurons of one question, of a file of facts, or of a sweep.
+
+    Raises:
+        Exit: some facts of a file failed.
+        VesaliusError: the flags or files are faulty, or nothing could be turned.
+    """
+    factor = factor_of(flags, verb=verb)
+    if flags.sweep is not None:
+        from vesalius.cli.neuron_relations import run_relations
+
+        run_relations(flags, factor=factor)
+        return
+    from vesalius.cli.neuron_runs import run_neurons
+
+    run_neurons(flags, verb=verb, factor=factor)
+
+
 def neurons_of(text: str) -> tuple[Neuron, ...]:
     """Read ``LAYER:INDEX,LAYER:INDEX``.
 

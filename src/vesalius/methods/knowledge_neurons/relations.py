@@ -7,6 +7,7 @@ same neurons on a fact of another relation (the paper's) and random neurons of t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
@@ -131,6 +132,33 @@ class RelationChanges(AbstractResult):
                 f"{kind}_high": self.high[number],
             }
         return pa.table(columns)
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence with the means over relations."""
+        names = ("their own facts", "a fact of another relation", "random neurons")
+        told = [
+            f"{name} {found.estimate:+.2%} ({found.low:+.2%} to {found.high:+.2%})"
+            for name, found in zip(names, self.overall, strict=True)
+            if found is not None
+        ]
+        without = f"; {self.num_empty} facts have no neurons" if self.num_empty else ""
+        return (
+            f"{self.num_facts.sum()} facts of {len(self.relations)} relations, neurons times "
+            f"{self.factor:g}, mean over relations: {', '.join(told)}{without}."
+        )
+
+    def to_html(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write one self-contained page; see :func:`write_relations`.
+
+        Raises:
+            VesaliusError: the file exists and ``force`` is not given.
+
+        Source: this project.
+        """
+        from vesalius.methods.knowledge_neurons.report import write_relations
+
+        return write_relations(self, path, force=force)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw each kind's mean over relations, a light dot per relation; returns Axes.

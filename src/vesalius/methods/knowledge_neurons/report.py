@@ -8,6 +8,7 @@ from vesalius.core.html import Html, element, page, picture, table
 from vesalius.core.paths import write_file
 from vesalius.methods.knowledge_neurons.plot import plot_evidence, plot_location, plot_story
 from vesalius.methods.knowledge_neurons.refine import Neuron
+from vesalius.methods.knowledge_neurons.relations import RelationChanges
 from vesalius.methods.knowledge_neurons.result import Evidence, Guess, Intervention, Location
 from vesalius.models.encoding import MASK
 from vesalius.plots.style import figure_bytes
@@ -91,6 +92,56 @@ def write_intervention(found: Intervention, path: str | Path, *, force: bool = F
         ("How these numbers were made", [table(("what", "how"), rows)]),
     ]
     text = page(f"Neurons times {found.factor:g} in {model}", sections)
+    return write_file(path, text.encode(), force=force)
+
+
+def write_relations(found: RelationChanges, path: str | Path, *, force: bool = False) -> Path:
+    """Write a page about the turned neurons of many facts, relation by relation.
+
+    Args:
+        found: the changes.
+        path: of the HTML file.
+        force: whether an existing file is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        VesaliusError: the file exists and ``force`` is not given, or the disk is full.
+
+    Source: this project; no shapes change hands.
+    """
+    percents = ("own", "own_low", "own_high", "crossed", "random")
+    rows = [
+        (
+            *(row[name] for name in ("relation", "facts", "prompts")),
+            *("-" if row[name] != row[name] else f"{row[name]:+.2%}" for name in percents),
+        )
+        for row in found.to_table().to_pylist()
+    ]
+    body: list[object] = [
+        found.verdict,
+        picture(figure_bytes(found.plot()), alt=found.verdict),
+        table(
+            ("relation", "facts", "prompts", "own neurons", "low", "high", "other relation",
+             "random neurons"),
+            rows,
+        ),
+    ]  # fmt: skip
+    how = [
+        ("measure", "mean(after - before) / mean(before) over all prompts of all facts of a "
+         "relation (arXiv 2104.08696); low and high: bootstrap over facts, 95 %"),
+        ("other relation", "the same neurons, a random fact of another relation asked"),
+        ("random neurons", "as many, in the same layers, on the fact's own prompts"),
+        ("neurons chosen by", found.selector),
+        ("seed", str(found.card.seed)),
+        *_made_by(found.card),
+    ]  # fmt: skip
+    sections: list[tuple[str, Sequence[object]]] = [
+        (f"Neurons times {found.factor:g}", body),
+        ("How these numbers were made", [table(("what", "how"), how)]),
+    ]
+    text = page(f"Turned neurons of {found.card.model}", sections)
     return write_file(path, text.encode(), force=force)
 
 
