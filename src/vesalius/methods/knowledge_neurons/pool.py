@@ -5,7 +5,7 @@ Source: table 4 of arXiv 2104.08696; the intervals are ours.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,8 @@ from vesalius.methods.knowledge_neurons.verdict import WAYS, Measure, Verdicts
 from vesalius.methods.knowledge_neurons.verdict_words import pooled_sentence
 from vesalius.numerics.statistics import Interval, bootstrap_interval
 
-_AFTER = ".after"
+_AFTER: Final = ".after"
+_ORDER: Final = ("reliability", "generality", "locality", "portability")
 
 
 def pool_verdicts(rows: Sequence[Mapping[str, Any]], *, card: RunCard, seed: int = 0) -> Verdicts:
@@ -57,7 +58,8 @@ def pooled_measures(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> tupl
         VesaliusError: no rows, or rows without measures. No shapes change hands.
     """
     columns = dict.fromkeys(name for row in rows for name in row if name.endswith(_AFTER))
-    keys = [name.removesuffix(_AFTER) for name in columns]
+    # what only some cases have, such as portability, would else stand at the end
+    keys = sorted((name.removesuffix(_AFTER) for name in columns), key=_place)
     found = [each for key in keys if (each := _pooled(rows, key, seed)) is not None]
     if not found:
         raise VesaliusError(
@@ -66,6 +68,10 @@ def pooled_measures(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> tupl
             fix="judge some edits first",
         )
     return tuple(found)
+
+
+def _place(key: str) -> int:
+    return next((i for i, name in enumerate(_ORDER) if key.startswith(name)), len(_ORDER))
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]], key: str, seed: int) -> Measure | None:
