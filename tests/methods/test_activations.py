@@ -182,6 +182,22 @@ def test_a_planted_neuron_that_fires_everywhere_is_seen(tmp_path):
     assert found.correlation is None  # equal values have no ranks
 
 
+def test_a_gated_model_is_warned_about_and_compared_by_size():
+    specimen = specimen_of("modernbert")
+    everyone = [(1, neuron) for neuron in range(48)]
+    signed = activations(specimen, TEXTS, everyone)
+    assert values_of(signed).min() < -0.3
+    (warning,) = signed.card.warnings
+    assert "magnitude=True" in warning
+    sizes = activations(specimen, TEXTS, everyone, magnitude=True)
+    assert sizes.card.warnings == ()
+    np.testing.assert_array_equal(values_of(sizes), values_of(signed))
+    wanted = np.abs(values_of(signed)).mean(axis=1)
+    np.testing.assert_allclose(sizes.texts["mean"].to_numpy(), wanted)
+    assert sizes.kinds[0].mean.estimate == pytest.approx(wanted.mean())
+    assert "size of the activation" in sizes.plot().get_xlabel()
+
+
 def value(text: str, number: float, *, kind="head-and-tail", relation="P36", subject="a", prob=0.5):
     return TextValues(
         text=f"{text} [MASK]", kind=kind, relation=relation, subject=subject, answer="x",

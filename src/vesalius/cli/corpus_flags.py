@@ -69,6 +69,9 @@ class ActivationsFlags(AbstractModelFlags):
     model: Annotated[str, Option(help="A bundled model, a folder, or a name on the hub.")] = (
         DEFAULT_MODEL
     )
+    magnitude: Annotated[
+        bool, Option("--magnitude", help="Compare sizes without sign, for gated feed-forwards.")
+    ] = False
     max_tokens: Annotated[int, Option(help="Longer texts are cut around their gap.")] = 512
     memory: Annotated[str, Option(help="What one run may take, such as 1GiB.")] = "1GiB"
     seed: Annotated[int, Option(help="Seed of hidden words and intervals.")] = 0

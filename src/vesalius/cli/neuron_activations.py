@@ -48,6 +48,7 @@ def run_activations(flags: ActivationsFlags) -> None:
             specimen,
             texts,
             neurons,
+            magnitude=flags.magnitude,
             most_tokens=flags.max_tokens,
             memory=flags.memory,
             seed=flags.seed,

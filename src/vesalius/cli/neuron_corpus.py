@@ -25,8 +25,8 @@ _COLUMNS = {
     "intra": "shared inside",
     "inter": "outside",
     "activation_neurons_per_fact": "by activation: neurons",
-    "activation_intra": "inside ",  # two columns may not have one name
-    "activation_inter": "outside ",
+    "activation_intra": "by activation: inside",
+    "activation_inter": "by activation: outside",
 }
 
 

@@ -41,7 +41,7 @@ def layer_histogram(
     """
     _check(series)
     num_layers = len(next(iter(series.values())))
-    ax = new_axes(ax, width=min(2.4 + 0.34 * num_layers, 11.0), height=3.0)
+    ax = new_axes(ax, width=min(max(2.4 + 0.34 * num_layers, 4.8), 11.0), height=3.0)
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
         places = np.arange(num_layers) + (number - (len(series) - 1) / 2) * width

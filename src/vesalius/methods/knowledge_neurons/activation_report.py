@@ -47,7 +47,7 @@ def plot_kinds(found: "Activations", *, ax: Any = None) -> Any:
         )
     return mean_dots(
         means,
-        unit="mean activation at the gap",
+        unit=f"mean {'size of the ' * found.card.config['magnitude']}activation at the gap",
         point_name="a text" if alone else "a fact",
         title=found.card.model,
         ax=ax,
@@ -150,10 +150,11 @@ def _shortened(text: str) -> str:
 
 def _provenance(found: "Activations") -> Html:
     card = found.card
+    measure = "size, without the sign," if card.config["magnitude"] else "value"
     rows = [
         ("model", f"{card.model} ({card.model_fingerprint})"),
-        ("activation", "value of a neuron where the gap is; mean over the neurons of a fact, its "
-         "texts, the facts of a relation, the relations"),
+        ("activation", f"{measure} of a neuron where the gap is; mean over the neurons of a fact, "
+         "its texts, the facts of a relation, the relations"),
         ("order of texts", "by the sum over the neurons"),
         ("tokens of a text", f"at most {card.config['most_tokens']}, cut around the gap"),
         ("intervals", "percentile bootstrap over the facts of each relation, or over the texts of "

@@ -35,7 +35,8 @@ Means = dict[tuple[str, str, str], float]
 class TextValues:
     """The values of some neurons at the gap of one text, as it was read; ``values`` [neuron].
 
-    ``prob`` is the probability of the answer there, nan where the answer is no single token.
+    ``magnitude`` says that their sizes count and not their signs. ``prob`` is the probability of
+    the answer there, nan where the answer is no single token.
     """
 
     text: str
@@ -48,6 +49,12 @@ class TextValues:
     prob: float
     neurons: tuple[Neuron, ...]
     values: Float[np.ndarray, " neuron"]
+    magnitude: bool = False
+
+    @property
+    def measured(self) -> Float[np.ndarray, " neuron"]:
+        """What is averaged and ranked, [neuron]: the values, or their sizes without the sign."""
+        return np.abs(self.values) if self.magnitude else self.values
 
     @property
     def fact(self) -> tuple[str, str, str]:
@@ -91,7 +98,8 @@ class KindDifference:
 class Activations(AbstractResult):
     """What neurons do at the gaps of texts of several kinds.
 
-    ``texts`` has a row per text, with ``total`` and ``mean`` over its neurons. ``correlation`` is
+    ``texts`` has a row per text, with its neurons' ``activations``, their ``total`` and ``mean``;
+    where the card says ``magnitude``, of their sizes without the sign. ``correlation`` is
     Spearman's rho between mean activation and the answer's probability over all texts,
     ``within_facts`` its mean over facts, each fact's texts ranked among themselves.
     """
@@ -201,8 +209,8 @@ def text_table(values: Sequence[TextValues]) -> pa.Table:
     names = ("text", "kind", "relation", "subject", "answer", "num_tokens", "cut")
     columns: dict[str, Any] = {name: [getattr(v, name) for v in values] for name in names}
     columns["prob"] = pa.array([value.prob for value in values], pa.float64(), from_pandas=True)
-    columns["total"] = np.array([value.values.sum() for value in values])
-    columns["mean"] = np.array([value.values.mean() for value in values])
+    columns["total"] = np.array([value.measured.sum() for value in values])
+    columns["mean"] = np.array([value.measured.mean() for value in values])
     columns["neurons"] = [[f"{layer}:{n}" for layer, n in value.neurons] for value in values]
     columns["activations"] = [value.values.tolist() for value in values]
     return pa.table(columns)
@@ -236,7 +244,7 @@ def fact_means(values: Sequence[TextValues]) -> Means:
     Source: arXiv 2104.08696's code.
     """
     return {
-        fact: float(np.mean([value.values.mean() for value in of_fact]))
+        fact: float(np.mean([value.measured.mean() for value in of_fact]))
         for fact, of_fact in _by_fact(values).items()
     }
 
@@ -261,7 +269,7 @@ def _kind_mean(kind: str, values: Sequence[TextValues], seed: int) -> KindMean:
     means = fact_means(values)
     generator = np.random.default_rng(derive_seed(seed, "activations", kind))
     if len(means) == 1:
-        texts = np.array([value.values.mean() for value in values])
+        texts = np.array([value.measured.mean() for value in values])
         mean = bootstrap_interval(texts, generator=generator, level=_LEVEL)
     else:
         mean = _stratified_interval(_relation_means(means), generator)
@@ -320,7 +328,7 @@ def _differences(means: Mapping[str, Means], seed: int) -> list[KindDifference]:
 
 def _correlation(values: Sequence[TextValues]) -> float | None:
     known = [value for value in values if np.isfinite(value.prob)]
-    means = np.array([value.values.mean() for value in known])
+    means = np.array([value.measured.mean() for value in known])
     probs = np.array([value.prob for value in known])
     if len(known) < _LEAST_TEXTS or np.ptp(means) == 0 or np.ptp(probs) == 0:
         return None

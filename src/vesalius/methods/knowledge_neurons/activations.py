@@ -5,7 +5,7 @@ Source: arXiv 2104.08696, section 4.5 (distant supervision).
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import final
 
@@ -38,6 +38,7 @@ FactKey = tuple[str, str, str]
 """Relation, subject and answer of a fact."""
 
 _PAPER_TOKENS = 512  # arXiv 2104.08696's code
+_LOWEST = -0.3  # GELU never falls below -0.17, SiLU not below -0.28
 
 
 def activations(
@@ -45,6 +46,7 @@ def activations(
     texts: Sequence[MaskedText],
     neurons: Sequence[Neuron] | Mapping[FactKey, Sequence[Neuron]],
     *,
+    magnitude: bool = False,
     most_tokens: int = _PAPER_TOKENS,
     memory: str = "1GiB",
     seed: int = 0,
@@ -59,6 +61,8 @@ def activations(
         texts: with ``[MASK]`` once; a causal model reads what stands before it.
         neurons: those of all texts, or of each fact by (relation, subject, answer). Texts of a
             fact without neurons are left out.
+        magnitude: whether sizes count without their sign. In a gated feed-forward the sign of a
+            neuron is arbitrary: flip it, and its value slot, and nothing changes.
         most_tokens: longer texts are cut around their gap, as those longer than the model are.
         memory: that one run may take.
         seed: of the bootstrap.
@@ -88,13 +92,15 @@ def activations(
         _Job(text=texts[number], window=window, neurons=sets[number])
         for number, window in zip(kept, windows, strict=True)
     ]
-    values = _read(specimen, jobs, parse_bytes(memory))
+    values = [
+        replace(value, magnitude=magnitude) for value in _read(specimen, jobs, parse_bytes(memory))
+    ]
     table = text_table(values)
     return Activations(
         card=make_card(
             "neurons activations",
             stopwatch=stopwatch,
-            config={"most_tokens": limit, "memory": memory},
+            config={"magnitude": magnitude, "most_tokens": limit, "memory": memory},
             model=specimen.name,
             model_fingerprint=specimen.fingerprint,
             seed=seed,
@@ -234,6 +240,8 @@ def _token_of(specimen: Specimen, job: _Job) -> int | None:
 
 def _warnings(values: Sequence[TextValues], num_without: int) -> list[str]:
     num_cut = sum(value.cut for value in values)
+    lowest = min(float(value.values.min()) for value in values)
+    signed = lowest < _LOWEST and not values[0].magnitude
     num_unread = sum(math.isnan(value.prob) and bool(value.answer.strip()) for value in values)
     counted = (
         (num_without, "texts are left out: their facts have no neurons"),
@@ -243,4 +251,10 @@ def _warnings(values: Sequence[TextValues], num_without: int) -> list[str]:
             "texts have an answer of several tokens: they are left out of the correlation",
         ),
     )
-    return [f"{count} {what}" for count, what in counted if count]
+    warnings = [f"{count} {what}" for count, what in counted if count]
+    if signed:
+        warnings.append(
+            f"values fall to {lowest:.2f}: this feed-forward is gated, and the sign of its neurons "
+            "is arbitrary; compare sizes with magnitude=True (--magnitude)"
+        )
+    return warnings
