@@ -8,10 +8,13 @@ from typing import Final
 import typer
 
 from vesalius.cli.corpus_flags import ActivationsFlags, StatisticsFlags
+from vesalius.cli.edit_flags import EraseFlags, UpdateFlags
 from vesalius.cli.flags import LocateFlags, SweepFlags, TurnFlags, takes
 from vesalius.cli.judge_flags import JudgeFlags
 from vesalius.cli.neuron_activations import run_activations
 from vesalius.cli.neuron_corpus import run_statistics
+from vesalius.cli.neuron_edits import run_update
+from vesalius.cli.neuron_erase import run_erase
 from vesalius.cli.neuron_judge import run_judge
 from vesalius.cli.neuron_runs import run_neurons
 from vesalius.cli.neuron_sweep import run_sweep
@@ -22,6 +25,10 @@ EXAMPLES: Final = {
     "suppress": "Example: vesalius neurons suppress --prompt 'The capital of France is [MASK].' "
     "--answer Paris --html paris.html",
     "amplify": "Example: vesalius neurons amplify --location france --factor 3 --json",
+    "update": "Example: vesalius neurons update --relation P36 --subject France --to London "
+    "--out edits/france",
+    "erase": "Example: vesalius neurons erase --relation P36 --out edits/no-capitals "
+    "--checkpoint no-capitals",
     "judge": "Example: vesalius neurons judge edits/france --controls 5 --html verdict.html",
     "sweep": "Example: vesalius neurons sweep --relation P36 --workers 2 --out runs/capitals",
     "statistics": "Example: vesalius neurons statistics runs/capitals --html capitals.html",
@@ -96,6 +103,26 @@ def activations(flags: ActivationsFlags) -> None:
     Lines without [MASK] get one by --subject and --answer: for the answer, or for another word.
     """
     run_activations(flags)
+
+
+@app.command("update", epilog=EXAMPLES["update"])
+@takes(UpdateFlags)
+def update(flags: UpdateFlags) -> None:
+    """Edit a fact: write another answer into its neurons, or into a layer (rank-one).
+
+    The model stays as it is: --out saves the edit, --checkpoint the edited model.
+    """
+    run_update(flags)
+
+
+@app.command("erase", epilog=EXAMPLES["erase"])
+@takes(EraseFlags)
+def erase(flags: EraseFlags) -> None:
+    """Erase a relation: empty the neurons that most of its facts share.
+
+    The bundled facts that the model answers are located first, unless --sweep has them.
+    """
+    run_erase(flags)
 
 
 @app.command("judge", epilog=EXAMPLES["judge"])

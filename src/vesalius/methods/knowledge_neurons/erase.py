@@ -22,6 +22,7 @@ def erase(
     fact_sets: Iterable[Sequence[Neuron]],
     *,
     num_neurons: int = 20,
+    relation: str = "",
     seed: int = 0,
 ) -> Edit:
     """Plan to set the value slots of a relation's most frequent neurons to zero.
@@ -31,6 +32,7 @@ def erase(
         fact_sets: the neurons of each fact of the relation, (layer, neuron) pairs.
         num_neurons: how many slots; the paper's 20. Where the sets hold fewer, all are taken,
             and the card says so.
+        relation: its name; it is only noted in the card, for ``judge``.
         seed: of neurons drawn at random; it is only noted in the card.
 
     Returns:
@@ -57,7 +59,12 @@ def erase(
     card = make_card(
         "neurons erase",
         stopwatch=stopwatch,
-        config={"num_neurons": num_neurons, "num_facts": len(sets), "counts": counts},
+        config={
+            "relation": relation,
+            "num_neurons": num_neurons,
+            "num_facts": len(sets),
+            "counts": counts,
+        },
         model=specimen.name,
         model_fingerprint=specimen.fingerprint,
         seed=seed,
