@@ -1,13 +1,14 @@
 """How far a located set is to be believed: effect against size, beside matched controls."""
 
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
 from vesalius.methods.knowledge_neurons.config import SEQUENCE
@@ -36,57 +37,31 @@ def evidence(
 ) -> Evidence:
     """Scale ever more of the highest-scored neurons, beside random and equally active ones.
 
-    A set is believed when it moves the answer more than its controls do, and when a few neurons do
-    most of what many do.
-
     Args:
-        specimen: the model that the location was found in.
-        location: from ``neurons.locate``.
-        sizes: numbers of neurons, growing; those that exceed the neurons with a positive score, or
-            half of a layer, are left out.
+        specimen, location: the model, and what ``neurons.locate`` found in it.
+        sizes: numbers of neurons, growing; those for which there are not as many neurons with a
+            positive score, and as many others in their layers, are left out.
         factors: what the neurons are multiplied by; 0 suppresses, 2 amplifies.
-        num_controls: sets of each kind of control, from 1.
+        num_controls: sets of each kind, from 1.
         seed: of the control sets and of the bootstrap.
         memory: what the work may take at once.
 
-    Returns:
-        Probabilities [factor, size, prompt], changes with intervals, and a sentence.
-
     Raises:
         VesaliusError: another model than the location's, no neuron with a positive score, or sizes
-            or a number of controls without meaning.
+            or a number of controls without meaning. Probabilities are [factor, size, prompt].
 
-    Source: the controls and size sweep that arXiv 2405.02421 asks of knowledge neurons; paired
-    with the metric of arXiv 2104.08696, section 4.4.
+    Source: the controls that arXiv 2405.02421 asks for, with the measure of arXiv 2104.08696.
     """
     stopwatch = Stopwatch.start()
     _check(specimen, location, sizes, num_controls)
     ranking = _ranking(location, max(sizes))
     sizes = [size for size in sizes if size <= len(ranking)]
-    steps = encode_answers(
-        specimen,
-        location.prompts,
-        [location.answer] * len(location.prompts),
-        several_tokens=location.card.config.get("target") == SEQUENCE,
-    )
-    sets: list[Sequence[Neuron]] = []
-    for size in sizes:
-        top, here = ranking[:size], derive_seed(seed, "evidence", size)
-        sets += [
-            top,
-            *random_sets(specimen, top, num_sets=num_controls, seed=here),
-            *_active_sets(location, top, num_sets=num_controls, seed=here),
-        ]
-    together = [list(found) for _ in factors for found in sets]
-    probs = probs_scaled(
-        specimen,
-        steps,
-        together,
-        factor=[factor for factor in factors for _ in sets],
-        memory_bytes=parse_bytes(memory),
-    )
-    num_prompts = len(location.prompts)
-    after = probs.reshape(len(factors), len(sizes), 1 + 2 * num_controls, num_prompts)
+    make = partial(_sets, specimen, location, num_controls=num_controls)
+    seeds = [derive_seed(seed, "evidence", size) for size in sizes]
+    drawn = zip(sizes, seeds, strict=True)
+    sets = [each for size, own in drawn for each in make(ranking[:size], seed=own)]
+    probs = _probs(specimen, location, sets, factors, memory_bytes=parse_bytes(memory))
+    after = probs.reshape(len(factors), len(sizes), 1 + 2 * num_controls, -1)
     parts = {
         "prob_after": after[:, :, 0],
         "random_after": after[:, :, 1 : 1 + num_controls],
@@ -94,14 +69,7 @@ def evidence(
     }
     numbers = _changes(location.prob, **parts, seed=seed)
     return Evidence(
-        card=make_card(
-            "neurons evidence",
-            stopwatch=stopwatch,
-            config={"sizes": sizes, "factors": list(factors), "num_controls": num_controls},
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            seed=seed,
-        ),
+        card=_card(specimen, stopwatch, sizes, factors, num_controls=num_controls, seed=seed),
         prompts=location.prompts,
         answer=location.answer,
         ranking=tuple(ranking),
@@ -114,6 +82,51 @@ def evidence(
         stability=location.stability,
         max_gap=float(location.gap.max()),
         verdict=_verdict(location, sizes, numbers),
+    )
+
+
+def _card(
+    specimen: Specimen, stopwatch: Stopwatch, sizes: Sequence[int], factors: Sequence[float], *,
+    num_controls: int, seed: int,
+) -> RunCard:  # fmt: skip
+    return make_card(
+        "neurons evidence",
+        stopwatch=stopwatch,
+        config={"sizes": list(sizes), "factors": list(factors), "num_controls": num_controls},
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        seed=seed,
+    )
+
+
+def _sets(
+    specimen: Specimen, location: Location, top: Sequence[Neuron], *, num_controls: int, seed: int
+) -> list[Sequence[Neuron]]:
+    """The highest-scored neurons, then the random sets, then the equally active ones."""
+    return [
+        top,
+        *random_sets(specimen, top, num_sets=num_controls, seed=seed),
+        *_active_sets(location, top, num_sets=num_controls, seed=seed),
+    ]
+
+
+def _probs(
+    specimen: Specimen, location: Location, sets: Sequence[Sequence[Neuron]],
+    factors: Sequence[float], *, memory_bytes: int,
+) -> Float[np.ndarray, "set prompt"]:  # fmt: skip
+    """The answers' probabilities under every set, all of them for each factor in turn."""
+    steps = encode_answers(
+        specimen,
+        location.prompts,
+        [location.answer] * len(location.prompts),
+        several_tokens=location.card.config.get("target") == SEQUENCE,
+    )
+    return probs_scaled(
+        specimen,
+        steps,
+        [found for _ in factors for found in sets],
+        factor=[factor for factor in factors for _ in sets],
+        memory_bytes=memory_bytes,
     )
 
 

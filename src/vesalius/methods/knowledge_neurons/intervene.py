@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import spawn_seeds
 from vesalius.methods.knowledge_neurons.guesses import best_guesses
@@ -123,15 +123,9 @@ def intervene(
     others = random_sets(specimen, chosen, num_sets=num_controls, seed=seed)
     controls = probs_scaled(specimen, steps, others, factor=factor)
     config: dict[str, object] = {"factor": factor, "num_controls": num_controls}
+    config |= {"several_tokens": True} if several_tokens else {}
     return Intervention(
-        card=make_card(
-            f"neurons intervene x{factor:g}",
-            stopwatch=stopwatch,
-            config=config | ({"several_tokens": True} if several_tokens else {}),
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            seed=seed,
-        ),
+        card=_card(specimen, stopwatch, config, seed=seed),
         prompts=prompts,
         answer=answer,
         neurons=chosen,
@@ -143,6 +137,19 @@ def intervene(
         control_change=relative_change(before, controls),
         guesses_before=guesses_before,
         guesses_after=guesses_after,
+    )
+
+
+def _card(
+    specimen: Specimen, stopwatch: Stopwatch, config: dict[str, object], *, seed: int
+) -> RunCard:
+    return make_card(
+        f"neurons intervene x{config['factor']:g}",
+        stopwatch=stopwatch,
+        config=config,
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        seed=seed,
     )
 
 

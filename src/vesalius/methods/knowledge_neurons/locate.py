@@ -34,11 +34,9 @@ def locate(
     Args:
         specimen: the opened model.
         prompts: one cloze prompt or several paraphrases, with ``[MASK]`` where the answer belongs.
-        answer: one token of the model's vocabulary; several for the target
-            ``sequence-log-probability``.
+        answer: one token; several for the target ``sequence-log-probability``.
         config: target, quadrature and thresholds; the thresholds are the paper's.
-        preset: instead of ``config``, the name of one: see
-            :func:`vesalius.methods.knowledge_neurons.config.locate_preset`.
+        preset: instead of ``config``, the name of one; see :func:`locate_preset`.
 
     Returns:
         Scores [prompt, layer, neuron], sets, completeness gap and agreement of the paraphrases.
@@ -52,13 +50,9 @@ def locate(
     config = _chosen(config, preset)
     stopwatch = Stopwatch.start()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-    steps = encode_answers(
-        specimen,
-        prompts,
-        [answer] * len(prompts),
-        several_tokens=config.target == SEQUENCE,
-        pad_to=config.pad_to,
-    )
+    several = config.target == SEQUENCE
+    answers = [answer] * len(prompts)
+    steps = encode_answers(specimen, prompts, answers, several_tokens=several, pad_to=config.pad_to)
     found = attribute_answers(specimen, steps, config)
     guesses, prob = best_guesses(specimen, steps, prompts)
     chosen_by = found.activations if config.selector == "activation" else found.scores

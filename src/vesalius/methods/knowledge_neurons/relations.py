@@ -6,6 +6,7 @@ same neurons on a fact of another relation (the paper's) and random neurons of t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
@@ -197,41 +198,35 @@ def intervene_relations(
     """Scale the neurons of every fact, and give the paper's measure for each relation.
 
     Args:
-        specimen: the model in which the neurons were located.
-        facts: of one relation or more; those without neurons are left out and counted.
-        factor: what the neurons are multiplied by; 0 suppresses, 2 amplifies.
+        specimen: the model of the neurons.
+        facts: those without neurons are left out and counted; of one relation alone,
+            ``crossed`` [relation] is not a number.
+        factor: 0 suppresses, 2 amplifies.
         num_controls: random sets per fact, from 1.
         selector: how the neurons were chosen, for the record.
         seed: of the other facts, the random sets and the bootstrap.
-        memory: what the work may take at once.
-
-    Returns:
-        Changes [kind, relation] and their means over relations.
 
     Raises:
         VesaliusError: no fact has neurons, a number of controls below 1, or a prompt, answer or
-            neuron that the model does not take. ``crossed`` is not a number for one relation.
+            neuron that the model does not take.
 
     Source: arXiv 2104.08696, section 4.4 and its code; intervals and random sets are ours.
     """
     stopwatch = Stopwatch.start()
-    held = [fact for fact in facts if fact.neurons]
-    if not held or not isinstance(num_controls, Integral) or num_controls < 1:
-        raise VesaliusError(
-            given=f"{len(held)} facts with neurons of {len(facts)}, num_controls={num_controls!r}",
-            expected="at least one fact with neurons, and at least one random set",
-            fix="locate facts that the model answers, or lower the share",
-        )
+    held = _with_neurons(facts, num_controls)
     partners = _partners(held, seed=seed)
+    turn = partial(
+        _turned,
+        specimen,
+        factor=factor,
+        num_controls=num_controls,
+        memory_bytes=parse_bytes(memory),
+    )
     rows = [
-        _turned(
-            specimen,
+        turn(
             fact,
             visitors=[held[i] for i in partners.get(place, ())],
-            factor=factor,
-            num_controls=num_controls,
             seed=derive_seed(seed, "relations", place),
-            memory_bytes=parse_bytes(memory),
         )
         for place, fact in enumerate(held)
     ]
@@ -250,6 +245,17 @@ def intervene_relations(
         num_empty=len(facts) - len(held),
         seed=seed,
     )
+
+
+def _with_neurons(facts: Sequence[HeldFact], num_controls: int) -> list[HeldFact]:
+    held = [fact for fact in facts if fact.neurons]
+    if not held or not isinstance(num_controls, Integral) or num_controls < 1:
+        raise VesaliusError(
+            given=f"{len(held)} facts with neurons of {len(facts)}, num_controls={num_controls!r}",
+            expected="at least one fact with neurons, and at least one random set",
+            fix="locate facts that the model answers, or lower the share",
+        )
+    return held
 
 
 def _partners(held: Sequence[HeldFact], *, seed: int) -> dict[int, list[int]]:
