@@ -5,9 +5,9 @@ Source: arXiv 2104.08696, section 5.2.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from statistics import fmean
 from typing import TYPE_CHECKING, final
-
-import numpy as np
 
 from vesalius.cli.edit_flags import EraseFlags
 from vesalius.cli.errors import say
@@ -106,14 +106,14 @@ def _asked(specimen: "Specimen", bags: Sequence[FactBag]) -> list[Known]:
     asked = [(prompt, bag.answer) for bag in fitting for prompt in bag.prompts]
     found = read_answers(specimen, [p for p, _ in asked], [a for _, a in asked])
     probs, first = found.log_prob.exp().tolist(), (found.rank == 1).tolist()
-    ends = np.cumsum([len(bag.prompts) for bag in fitting])
+    ends = accumulate(len(bag.prompts) for bag in fitting)
     return [
         Known(
             bag=bag,
             probs=tuple(probs[end - len(bag.prompts) : end]),
             first=tuple(first[end - len(bag.prompts) : end]),
         )
-        for bag, end in zip(fitting, ends.tolist(), strict=True)
+        for bag, end in zip(fitting, ends, strict=True)
     ]
 
 
@@ -205,8 +205,8 @@ def _measures(known: Sequence[Known]) -> dict[str, float]:
     if not known:
         return {}
     return {
-        "answered": float(np.mean([first for each in known for first in each.first])),
-        "prob": float(np.mean([prob for each in known for prob in each.probs])),
+        "answered": fmean(first for each in known for first in each.first),
+        "prob": fmean(prob for each in known for prob in each.probs),
     }
 
 
