@@ -19,7 +19,7 @@ from vesalius.methods.knowledge_neurons.activation_result import (
     summarise,
     text_table,
 )
-from vesalius.methods.knowledge_neurons.activations import activations
+from vesalius.methods.knowledge_neurons.activations import _runs, activations
 from vesalius.methods.knowledge_neurons.windows import window_around_gap
 from vesalius.models.specimen import Specimen, task_of
 from vesalius.numerics.statistics import rank_correlation
@@ -180,6 +180,16 @@ def test_a_planted_neuron_that_fires_everywhere_is_seen(tmp_path):
     np.testing.assert_allclose(values_of(found), fires, rtol=1e-5)
     assert specimen.fingerprint == before
     assert found.correlation is None  # equal values have no ranks
+
+
+def test_runs_hold_all_texts_in_the_memory_with_little_padding():
+    lengths = sorted(np.random.default_rng(0).integers(5, 200, size=300).tolist(), reverse=True)
+    runs = _runs(lengths, most_tokens=4000)
+    assert [number for run in runs for number in run] == list(range(300))
+    padded = [len(run) * lengths[run[0]] for run in runs]
+    assert max(padded) <= 4000
+    assert sum(padded) < 1.25 * sum(lengths)
+    assert _runs([9, 8], most_tokens=1) == [range(1), range(1, 2)]
 
 
 def test_a_gated_model_is_warned_about_and_compared_by_size():

@@ -32,12 +32,14 @@ from vesalius.models.ladder import logits_row, run_model
 from vesalius.models.neurons import check_fired, neurons_replaced
 from vesalius.models.objectives import probabilities
 from vesalius.models.specimen import Specimen
-from vesalius.parallel.memory import fill, parse_bytes
+from vesalius.parallel.memory import parse_bytes
 
 FactKey = tuple[str, str, str]
 """Relation, subject and answer of a fact."""
 
 _PAPER_TOKENS = 512  # arXiv 2104.08696's code
+_ALIKE = 0.8  # of the longest text of a run: at most a fifth of it is padding
+_LEAST_TOGETHER = 16  # a pass over fewer texts costs more than it saves
 _LOWEST = -0.3  # GELU never falls below -0.17, SiLU not below -0.28
 
 
@@ -175,12 +177,25 @@ def _read(specimen: Specimen, jobs: Sequence[_Job], memory_bytes: int) -> list[T
     widest = max(part.feed_forward.num_inputs for part in specimen.plan.calls)
     # logits and their softmax; what a block keeps of a token at once is a few times its neurons
     per_token = 4 * (3 * num_vocab + 6 * widest)
-    costs = [per_token * (jobs[place].window.num_tokens + 2) for place in order]
+    lengths = [jobs[place].window.num_tokens + 2 for place in order]
     found: dict[int, TextValues] = {}
-    for run in fill(costs, memory_bytes):
+    for run in _runs(lengths, most_tokens=memory_bytes // per_token):
         places = [order[number] for number in run]
         found |= zip(places, _read_batch(specimen, [jobs[p] for p in places]), strict=True)
     return [found[place] for place in range(len(jobs))]
+
+
+def _runs(lengths: Sequence[int], *, most_tokens: int) -> list[range]:
+    """Cut texts, the longest first, into runs; all of a run are padded to its first."""
+    runs: list[range] = []
+    start = 0
+    for number, length in enumerate(lengths):
+        full = (number + 1 - start) * lengths[start] > most_tokens
+        short = length < _ALIKE * lengths[start] and number - start >= _LEAST_TOGETHER
+        if number > start and (full or short):
+            runs.append(range(start, number))
+            start = number
+    return [*runs, range(start, len(lengths))]
 
 
 def _read_batch(specimen: Specimen, jobs: Sequence[_Job]) -> list[TextValues]:
