@@ -14,6 +14,7 @@ from vesalius.cli.main import app
 from vesalius.core.errors import VesaliusError
 
 ASKED = ("--prompt", PROMPT, "--answer", "Paris")
+TOLD = (*ASKED, "--to", "London")
 
 # (what is wrong; the words of the command; exit code; parts of the message)
 COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
@@ -90,6 +91,43 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      "--answer", "Paris"], 1, ("words after the gap", "at the end")),
     ("sweep: two sources", ["neurons", "sweep", "--facts", "f.tsv", "--relation", "P36", "--out",
      "{tmp}/o"], 2, ("--facts and --relation",)),
+    *[
+        (f"update: {name}", ["neurons", "update", "--model", "{bert}", *words], code, parts)
+        for name, words, code, parts in [
+            ("no question", ["--to", "London"], 2, ("no question", "--location")),
+            ("nothing to say", ASKED, 2, ("--to",)),
+            ("two questions", [*TOLD, "--relation", "P36"], 2, ("--prompt and --relation",)),
+            ("no subject", ["--relation", "P36", "--to", "London"], 2, ("without --subject",)),
+            ("method", [*TOLD, "--method", "luck"], 2, ("--method luck", "rank-one")),
+            ("layer", [*TOLD, "--layer", "1"], 2, ("--method slots with --layer",)),
+            ("lambda", [*TOLD, "--method", "rank-one", "--lambda-old", "1"], 2, ("--lambda-old",)),
+            ("shared", [*TOLD, "--max-shared", "0.2"], 2, ("--max-shared alone", "--sweep")),
+            ("two sources", ["--location", "f", "--neurons", "0:1", "--to", "London"], 2,
+             ("--location with --neurons",)),
+            ("neurons", [*TOLD, "--neurons", "3-4"], 2, ("3-4",)),
+            ("one folder", [*TOLD, "--out", "{tmp}/o", "--checkpoint", "{tmp}/o"], 2, ("two",)),
+            ("location", ["--location", "{tmp}", "--to", "London"], 1, ("result.json",)),
+            ("out exists", [*TOLD, "--out", "{tmp}"], 1, ("exists", "--force")),
+            ("checkpoint exists", [*TOLD, "--checkpoint", "{tmp}"], 1, ("exists", "--force")),
+            ("not ours", [*TOLD, "--checkpoint", "{tmp}", "--force"], 1, ("vesalius_edit.json",)),
+            ("same word", [*ASKED, "--to", "Paris"], 1, ("same tokens",)),
+            ("several tokens", [*ASKED, "--to", "Londoni"], 1, ("cuts into", "one-token")),
+            ("no sweep", [*TOLD, "--sweep", "{tmp}"], 1, ("manifest.json",)),
+            ("lambda NaN", [*TOLD, "--lambda-new", "nan"], 1, ("weight_new=nan",)),
+            ("subject", [*TOLD, "--method", "rank-one", "--subject", "Japan"], 1, ("'Japan'",)),
+        ]
+    ],
+    *[
+        (f"erase: {name}", ["neurons", "erase", "--model", "{bert}", *words], code, parts)
+        for name, words, code, parts in [
+            ("no relation", [], 2, ("--relation",)),
+            ("relation", ["--relation", "P0"], 1, ("P0", "P36")),
+            ("no sweep", ["--relation", "P36", "--sweep", "{tmp}"], 1, ("manifest.json",)),
+            ("share", ["--relation", "P36", "--min-answered", "2"], 1, ("min_answered=2",)),
+            ("count", ["--relation", "P36", "--count", "0"], 2, ("--count",)),
+            ("out exists", ["--relation", "P36", "--out", "{tmp}"], 1, ("exists", "--force")),
+        ]
+    ],
     ("judge: no edit", ["neurons", "judge", "{tmp}"], 1, ("result.json",)),
     ("judge: controls", ["neurons", "judge", "{tmp}", "--controls", "-1"], 2, ("--controls -1",)),
     ("sweep: no facts", ["neurons", "sweep", "--facts", "{tmp}/no.tsv", "--out", "{tmp}/o"], 1,

@@ -21,6 +21,10 @@ from vesalius.core import cite, paths, result
 from vesalius.core.errors import VesaliusError
 from vesalius.data import corpus, facts, masking, select, tokenizer
 from vesalius.methods import knowledge_neurons as kn
+from vesalius.methods.knowledge_neurons.edits import Edit, edited, write_checkpoint
+from vesalius.methods.knowledge_neurons.erase import erase
+from vesalius.methods.knowledge_neurons.rank_one import rank_one
+from vesalius.methods.knowledge_neurons.update import update
 from vesalius.models import (
     PartsRule,
     answer_ids,
@@ -60,6 +64,26 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("LocateTask: other weights",
      lambda x: kn.LocateTask(model=str(x.bert_folder), fingerprint="another").open(),
      "fingerprint", "same weights"),
+    ("update: the same word", lambda x: update(x.bert, PROMPT, "Paris", "Paris", [(0, 1)]),
+     "same tokens", "instead"),
+    ("update: several tokens", lambda x: update(x.bert, PROMPT, "Paris", "Londoni", [(0, 1)]),
+     "'Londoni', which this tokenizer cuts into", "one-token"),
+    ("update: none", lambda x: update(x.bert, PROMPT, "Paris", "London", []), "no neurons",
+     "locate"),
+    ("update: shared", lambda x: update(x.bert, PROMPT, "Paris", "London", [(0, 1)],
+     relation_sets=[[(0, 1)], [(0, 1)]]), "1 neuron,", "max_shared"),
+    ("update: a weight", lambda x: update(x.bert, PROMPT, "Paris", "London", [(0, 1)],
+     weight_new=-8), "weight_new=-8", "8"),
+    ("erase: no sets", lambda x: erase(x.bert, []), "0 sets", "locate"),
+    ("erase: a number", lambda x: erase(x.bert, [[(0, 1)]], num_neurons=0), "num_neurons=0", "20"),
+    ("rank_one: subject", lambda x: rank_one(x.bert, PROMPT, "Paris", "London", subject="Japan"),
+     "'Japan'", "leave the subject out"),
+    ("rank_one: layer", lambda x: rank_one(x.bert, PROMPT, "Paris", "London", layer=2), "layer 2",
+     "from 0"),
+    ("edited: other weights", lambda x: edited(x.gpt, x.edited()).__enter__(), "tiny-gpt", "again"),
+    ("write_checkpoint: exists", lambda x: write_checkpoint(x.bert, x.edited(), x.tmp), "exists",
+     "force"),
+    ("Edit: load nothing", lambda x: Edit.load(x.tmp / "no"), "no", "save()"),
     ("judge: an erasure", lambda x: kn.judge(x.bert, x.edited("erase"), x.case()), "'erase'",
      "judge_erasure"),
     ("judge: another new answer", lambda x: kn.judge(x.bert, x.edited(), x.case("Tokyo")),

@@ -85,7 +85,7 @@ class EraseFlags(AbstractEditFlags):
         Path | None,
         Option(help="A folder of `neurons sweep`, instead of locating the bundled facts."),
     ] = None
-    count: Annotated[int, Option(help="So many of the most frequent neurons.")] = 20
+    count: Annotated[int, Option(help="So many of the most frequent neurons.", min=1)] = 20
     min_answered: Annotated[
         float,
         Option(help="Share of a fact's prompts that the model must answer; 0 takes all facts."),
