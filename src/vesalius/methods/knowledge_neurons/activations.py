@@ -81,23 +81,9 @@ def activations(
     """
     stopwatch = Stopwatch.start()
     limit = _limit(specimen, most_tokens)
-    sets = _sets_of(specimen, texts, neurons)
-    kept = [number for number, chosen in enumerate(sets) if chosen]
-    if not kept:
-        raise VesaliusError(
-            given=f"{len(texts)} texts, of facts without neurons",
-            expected="at least one fact with a neuron",
-            fix="locate with a lower share, or name neurons yourself",
-        )
-    windows = [_window(specimen, texts[number], number, limit) for number in kept]
-    jobs = [
-        _Job(text=texts[number], window=window, neurons=sets[number])
-        for number, window in zip(kept, windows, strict=True)
-    ]
-    values = [
-        replace(value, magnitude=magnitude) for value in _read(specimen, jobs, parse_bytes(memory))
-    ]
-    table = text_table(values)
+    jobs = _jobs(specimen, texts, neurons, limit)
+    read = _read(specimen, jobs, parse_bytes(memory))
+    values = [replace(value, magnitude=magnitude) for value in read]
     return Activations(
         card=make_card(
             "neurons activations",
@@ -106,9 +92,9 @@ def activations(
             model=specimen.name,
             model_fingerprint=specimen.fingerprint,
             seed=seed,
-            warnings=_warnings(values, len(texts) - len(kept)),
+            warnings=_warnings(values, len(texts) - len(jobs)),
         ),
-        texts=table,
+        texts=text_table(values),
         **summarise(values, seed=seed),
     )
 
@@ -132,6 +118,28 @@ def _limit(specimen: Specimen, most_tokens: int) -> int:
         )
     encode_prompts(specimen, [f"a {MASK}"])  # refuses what fills no gaps, or has no tokenizer
     return min(int(most_tokens), max_tokens(specimen) or int(most_tokens))
+
+
+def _jobs(
+    specimen: Specimen,
+    texts: Sequence[MaskedText],
+    neurons: Sequence[Neuron] | Mapping[FactKey, Sequence[Neuron]],
+    limit: int,
+) -> list[_Job]:
+    """The texts of facts that have neurons, cut to what is read."""
+    sets = _sets_of(specimen, texts, neurons)
+    jobs = [
+        _Job(text=text, window=_window(specimen, text, number, limit), neurons=chosen)
+        for number, (text, chosen) in enumerate(zip(texts, sets, strict=True))
+        if chosen
+    ]
+    if not jobs:
+        raise VesaliusError(
+            given=f"{len(texts)} texts, of facts without neurons",
+            expected="at least one fact with a neuron",
+            fix="locate with a lower share, or name neurons yourself",
+        )
+    return jobs
 
 
 def _sets_of(
