@@ -169,8 +169,8 @@ def _split_shared(
     kept = [slot for slot in slots if slot not in shared]
     if not kept:
         raise VesaliusError(
-            given=f"{len(slots)} neuron{'s' * (len(slots) > 1)}, each in more than {max_shared:.0%} of the relation's "
-            f"{len(sets)} sets",
+            given=f"{len(slots)} neuron{'s' * (len(slots) > 1)}, each in more than "
+            f"{max_shared:.0%} of the relation's {len(sets)} sets",
             expected="a neuron that is the fact's own",
             fix="raise max_shared, leave relation_sets out, or use rank_one",
         )
