@@ -151,7 +151,8 @@ def edited(
     Edits nest: plan the second while the first is in force, or, where both were planned for the
     untouched model, open the second with ``stacked=True``. Then a slot that is as the edit found
     it gets the planned value, and one that has changed since gets the planned change on top (an
-    erased one is zero in any case).
+    erased one is zero in any case). Where an edit that is undone has slots in common with one that
+    was committed inside it, those go back too: commit both.
 
     Args:
         specimen: the opened model.
