@@ -47,6 +47,12 @@ class Lab:
         made = update(self.bert, PROMPT, "Paris", "Rome", [(0, 1)])
         return made if method == "update" else replace(made, method=method, new_answer="")
 
+    def fact(self, coarse: tuple = (frozenset({(0, 1)}),)) -> kn.LocatedFact:
+        return kn.LocatedFact(
+            name="France", relation="P36", subject="France", answer="Paris", prompts=(PROMPT,),
+            attribution=coarse, activation=coarse, prob=0.5, answered=1.0,
+        )  # fmt: skip
+
     def case(self, new_answer: str = "Rome") -> FactBag:
         return FactBag(
             name="France", relation="P36", subject="France", answer="Paris", prompts=(PROMPT,),

@@ -36,6 +36,7 @@ from vesalius.models import (
     zoo,
 )
 from vesalius.models import open as open_model
+from vesalius.models.answers import encode_answers
 from vesalius.models.specimen import Specimen
 
 
@@ -84,6 +85,30 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("write_checkpoint: exists", lambda x: write_checkpoint(x.bert, x.edited(), x.tmp), "exists",
      "force"),
     ("Edit: load nothing", lambda x: Edit.load(x.tmp / "no"), "no", "save()"),
+    ("locate_preset: unknown", lambda _: kn.locate_preset("fast"), "preset='fast'", "default"),
+    ("locate: an empty bag", lambda x: kn.locate(x.bert, [], "Paris"), "no prompts", "[MASK]"),
+    ("locate: a baseline alone", lambda x: kn.locate(x.bert, PROMPT, "Paris",
+     config=L(baseline="mean")), "baseline='mean'", "reference"),
+    ("evidence: another model", lambda x: kn.evidence(x.gpt, x.located()), "a location in",
+     "locate again"),
+    ("evidence: sizes", lambda x: kn.evidence(x.bert, x.located(), sizes=[2, 1]), "sizes=[2, 1]",
+     "leave them out"),
+    ("probs_scaled: neuron", lambda x: kn.probs_scaled(
+     x.bert, encode_answers(x.bert, [PROMPT], ["Paris"]), [[(0, 99)]], factor=0), "neuron 99", "0"),
+    ("read_located: no sweep", lambda x: kn.read_located(x.tmp), "{tmp}", ""),
+    ("read_sets: no sweep", lambda x: kn.read_sets(x.tmp), "{tmp}", ""),
+    ("corpus_statistics: no sweep", lambda x: kn.corpus_statistics(x.tmp), "{tmp}", ""),
+    ("CorpusConfig: a share", lambda _: kn.CorpusConfig(min_answered=2), "min_answered=2", "0.5"),
+    ("refined_sets: no prompts", lambda x: kn.refined_sets(
+     [x.fact(coarse=())], config=kn.CorpusConfig()), "no coarse sets", "locate"),
+    ("held_facts: unknown relation", lambda x: kn.held_facts(
+     [x.fact()], config=kn.CorpusConfig(), relation="P0"), "'P0'", "sweep"),
+    ("intervene_relations: no neurons", lambda x: kn.intervene_relations(
+     x.bert, [kn.HeldFact(name="a", relation="r", prompts=(PROMPT,), answer="Paris", neurons=())],
+     factor=0), "0 facts with neurons", "locate"),
+    ("activations: no texts", lambda x: kn.activations(x.bert, [], [(0, 1)]), "no texts", ""),
+    *[(f"{name}: load nothing", lambda x, name=name: getattr(kn, name).load(x.tmp / "no"), "no",
+       "save()") for name in ("Activations", "Corpus", "Evidence", "RelationChanges")],
     ("judge: an erasure", lambda x: kn.judge(x.bert, x.edited("erase"), x.case()), "'erase'",
      "judge_erasure"),
     ("judge: another new answer", lambda x: kn.judge(x.bert, x.edited(), x.case("Tokyo")),
@@ -293,6 +318,8 @@ NOTHING_TO_REFUSE = {
     "PartsRule": "three names; register_parts and the parts finder judge them",
     "SlotEdit": "judged by slots_edited",
     "Guess": "made by the verbs",
+    "HeldFact": "texts and pairs; intervene_relations judges them",
+    "LocatedFact": "made by located_facts, which checks the rows",
     **dict.fromkeys(("Measure", "SequenceVerdict", "Verdict", "Verdicts"), "made by the judges"),
     "judge_item": "lists of a case; the JudgeTask judges them",
     "perplexity_facts": "draws at most as many facts as there are",
