@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Result = Mapping[str, Any]
-FAR = 5.0  # "far more": at least so many times
+FAR = 5.0  # "far more": at least so many times; our own choice, the paper names none
+YES, NO, IN_SIGN = "yes", "**no**", "in sign, not by far"
 Claim = tuple[str, str, str]
 
 
@@ -25,41 +26,36 @@ def _turned(result: Result) -> list[Claim]:
     for factor, verb, sign in (("0", "suppressing lowers", -1), ("2", "doubling raises", 1)):
         own, crossed, random = result["turn"][f"attribution x{factor}"]["overall"]
         baseline = result["turn"][f"activation x{factor}"]["overall"][0]
-        controls = [each for each in (crossed, random) if each is not None]
-        sure = min(sign * own[1], sign * own[2]) > 0
-        far = all(abs(own[0]) >= FAR * abs(each[0]) for each in controls)
-        words = ", ".join(
-            f"{name} {_percent(each)}"
-            for name, each in (("own", own), ("crossed", crossed), ("random", random))
-            if each is not None
-        )
-        told.append(
-            (
-                f"{verb} the gold probability, {FAR:g} times as much as both controls or more",
-                _holds(sure and far),
-                words,
-            )
-        )
-        apart = min(sign * own[1], sign * own[2]) > max(sign * baseline[1], sign * baseline[2])
-        told.append(
-            (
-                f"{verb} it more than for neurons chosen by activation",
-                _holds(apart),
-                f"KN {_percent(own)}, activation {_percent(baseline)}",
-            )
-        )
         odds = result["odds"]["kinds"]
-        own_odds, other = odds[f"attribution x{factor}"], odds[f"random x{factor}"]
-        far = abs(own_odds["log_odds"][0]) >= FAR * abs(other["log_odds"][0])
-        sure = min(sign * own_odds["log_odds"][1], sign * own_odds["log_odds"][2]) > 0
+        for name, other in (("crossed", crossed), ("random", random), ("by activation", baseline)):
+            if other is None:
+                continue
+            control = {"crossed": "on facts of another relation", "random": "of random neurons"}
+            told.append(
+                (
+                    f"{verb} the gold probability far more than that "
+                    f"{control.get(name, 'of neurons chosen by activation')}",
+                    _more(own, other, sign=sign),
+                    f"{_percent(own)} against {_percent(other)}",
+                )
+            )
+        pair = [odds[f"{kind} x{factor}"]["log_odds"] for kind in ("attribution", "random")]
         told.append(
             (
-                f"the same in log-odds: {verb} them {FAR:g} times as much as random ones or more",
-                _holds(sure and far),
-                f"own {_nats(own_odds['log_odds'])}, random {_nats(other['log_odds'])}",
+                f"{verb} the log-odds far more than those of random neurons",
+                _more(*pair, sign=sign),
+                f"{pair[0][0]:+.3f} against {pair[1][0]:+.3f} nats",
             )
         )
     return told
+
+
+def _more(own: Sequence[float], other: Sequence[float], *, sign: int) -> str:
+    """Judge an effect beside another: of the right sign, apart from it, and far larger."""
+    low, high = (min(sign * own[1], sign * own[2]), max(sign * other[1], sign * other[2]))
+    if low <= 0 or low <= high:
+        return NO
+    return YES if sign * own[0] >= FAR * sign * other[0] else IN_SIGN
 
 
 def _shared(result: Result) -> list[Claim]:
@@ -69,13 +65,13 @@ def _shared(result: Result) -> list[Claim]:
     intra, inter = own["intra"], own["inter"]
     return [
         (
-            f"facts of two relations share {FAR:g} times fewer neurons than facts of one, or less",
-            _holds(inter[2] < intra[1] and intra[0] >= FAR * inter[0]),
-            f"{inter[0]:.3f} against {intra[0]:.3f}",
+            "facts of two relations share far fewer neurons than facts of one",
+            _more(intra, inter, sign=1),
+            f"{inter[0]:.3f} against {intra[0]:.3f}, {intra[0] / max(inter[0], 1e-9):.1f} times",
         ),
         (
             "neurons chosen by activation are shared more across relations",
-            _holds(baseline["inter"][1] > inter[2]),
+            YES if baseline["inter"][1] > inter[2] else NO,
             f"{baseline['inter'][0]:.3f} against {inter[0]:.3f}",
         ),
     ]
@@ -98,10 +94,13 @@ def _updated(update: Result) -> list[Claim]:
     for name, key in (("change", "old_answer_gone, forced"), ("success", "reliability, forced")):
         found = measures[key]
         control = found["control"]
+        beats = found["interval"][0] > (control[2] or 0.0)
         told.append(
             (
                 f"an update beats the same edit of random neurons: {name} rate",
-                _holds(found["interval"][0] > (control[2] or 0.0)),
+                "cannot tell: it said something else before"
+                if found["before"] > 0.5
+                else _holds(beats),
                 f"{found['after']:.1%} against {control[0]:.1%}",
             )
         )
@@ -132,7 +131,7 @@ def _erased(erased: Sequence[Result]) -> Claim:
         f"{each['relation']} {own:+.1%} against {other:+.1%}"
         for each, (own, other) in zip(erased, pairs, strict=True)
     )
-    claim = f"erasing raises the relation's perplexity {FAR:g} times as much as others', or more"
+    claim = "erasing raises the relation's perplexity far more than that of the others"
     verdict = _holds(count == len(pairs))
     return claim, verdict if count in (0, len(pairs)) else f"in {count} of {len(pairs)}", told
 
@@ -166,12 +165,8 @@ def _told(tell: Result) -> list[Claim]:
 
 
 def _holds(yes: bool) -> str:
-    return "yes" if yes else "**no**"
+    return YES if yes else NO
 
 
 def _percent(found: Sequence[float]) -> str:
     return f"{100 * found[0]:+.2f} %"
-
-
-def _nats(found: Sequence[float]) -> str:
-    return f"{found[0]:+.3f}"

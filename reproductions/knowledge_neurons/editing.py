@@ -71,7 +71,13 @@ def cases(study: Study, bags: Sequence[FactBag]) -> Iterator[list[FactBag]]:
 
 
 def updates(
-    study: Study, located: SweepResult, facts: Sequence[dict[str, Any]], *, filtered: bool
+    study: Study,
+    located: SweepResult,
+    facts: Sequence[dict[str, Any]],
+    *,
+    count: int,
+    filtered: bool = True,
+    by_sign: bool = True,
 ) -> dict[str, Any]:
     """The paper's update; ``filtered`` drops neurons that the relation's facts share."""
     sets = read_sets(located, config=study.config)
@@ -89,10 +95,9 @@ def updates(
             case.new_answer,
             sets.get(case.name, ()),
             relation_sets=by_relation[case.relation] if filtered else (),
+            by_sign=by_sign,
         )
 
-    sizes = study.sizes
-    count = sizes.edited_per_relation if filtered else sizes.compared_per_relation
     return _judged(study, bags, plan, count, num_controls=1)
 
 

@@ -16,23 +16,23 @@ Rows = Sequence[Sequence[str]]
 INTRO = Path(__file__).parent / "intro.md"
 
 
-def write_page(folder: Path) -> list[Path]:
+def write_page(folder: Path, *, pictures: bool = True) -> list[Path]:
     """Write the page and its pictures; every number in them is one of results/*.json."""
     paths = sorted((folder / "results").glob("*.json"))
     parts = [INTRO.read_text("utf-8").rstrip()]
     drawn: list[Path] = []
     for path in paths:
         result = json.loads(path.read_text("utf-8"))
-        pictures = draw(result, path.stem, folder / "figures")
-        drawn += pictures.values()
-        parts.append(_of_model(path.stem, result, pictures, folder))
+        if pictures:
+            drawn += draw(result, path.stem, folder / "figures")
+        parts.append(_of_model(path.stem, result, folder))
     page = write_file(folder / "README.md", ("\n\n".join(parts) + "\n").encode(), force=True)
     return [page, *drawn]
 
 
-def _of_model(model: str, result: Result, pictures: Mapping[str, Path], folder: Path) -> str:
+def _of_model(model: str, result: Result, folder: Path) -> str:
     def picture(name: str, words: str) -> str:
-        return f"![{words}]({pictures[name].relative_to(folder).as_posix()})"
+        return f"![{words}](figures/{model}-{name}.png)"
 
     note = folder / "notes" / f"{model}.md"
     return "\n\n".join(
@@ -101,9 +101,10 @@ def _facts(result: Result) -> str:
     lines = [
         f"- {told['num_facts']:,} facts of the paper's list (PARAREL, `in_kn`) have an answer of "
         "one token here and a prompt that can be asked.",
-        f"- Those whose sentences were in the training text, PARAREL prompts: {tally(known)}.",
+        f"- Those that come with this package, whose sentences mini-bert was trained on: "
+        f"{tally(known)}.",
         f"- The same facts with the prompts that come with this package: {tally(own)}.",
-        f"- Facts of the same relations that it was not trained on, "
+        f"- Facts of the same relations that do not come with it, "
         f"{strange['num_facts']} drawn at random: {tally(strange)}.",
     ]
     if told.get("among"):
@@ -118,6 +119,9 @@ def _facts(result: Result) -> str:
         f"{counted['saturated']:.1%} of the prompts. Largest completeness gap "
         f"{counted['largest_gap']:.1e}."
     )
+    made_by = result["made_by"]
+    versions = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
+    lines.append(f"- Model fingerprint {made_by['fingerprint']}; {versions}.")
     return "\n".join(lines)
 
 
@@ -174,6 +178,8 @@ def _split(result: Result) -> str:
         result["turn"]["attribution x2"]["split"],
         strict=True,
     ):
+        if not down["num_facts"]:
+            continue
         rows.append(
             (
                 f"{down['from']:g} to {down['to']:g}",
@@ -235,7 +241,12 @@ def _layers(found: Result) -> str:
 
 
 def _updates(result: Result) -> str:
-    names = {"unshared": "KN", "all neurons": "KN, shared ones too", "rank-one": "rank-one"}
+    names = {
+        "unshared": "KN",
+        "unsigned": "KN, no signs",
+        "all neurons": "KN, shared ones too",
+        "rank-one": "rank-one",
+    }
     given = {key: result["update"][key] for key in names if result["update"].get(key)}
     wanted = (
         ("change rate", "old_answer_gone, forced", True),
@@ -275,7 +286,8 @@ def _updates(result: Result) -> str:
     return (
         f"{table(head, rows)}\n\nFacts that were drawn and could not be updated without shared "
         f"neurons: {told}. A third of a fact's prompts is held out of the edit. Perplexity of "
-        "right answers over 5 other facts of the relation, and over 5 of others."
+        "right answers over 5 other facts of the relation, and over 5 of others. *No signs* is the "
+        "paper's formula to the letter, whatever the sign of a neuron."
     )
 
 

@@ -18,8 +18,8 @@ Result = Mapping[str, Any]
 BOTH = {"attribution": "knowledge neurons", "activation": "neurons by activation"}
 
 
-def draw(result: Result, model: str, folder: Path) -> dict[str, Path]:
-    """Draw one model's pictures, and give their paths by name."""
+def draw(result: Result, model: str, folder: Path) -> list[Path]:
+    """Draw one model's pictures, and give their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     makers: Mapping[str, Callable[[Result, str], Any]] = {
         "layers": layers,
@@ -27,14 +27,14 @@ def draw(result: Result, model: str, folder: Path) -> dict[str, Path]:
         "sizes": sizes,
         "shared": shared,
     }
-    return {
-        name: write_file(
+    return [
+        write_file(
             folder / f"{model}-{name}.png",
             figure_bytes(make(result, model), dots_per_inch=110),
             force=True,
         )
         for name, make in makers.items()
-    }
+    ]
 
 
 def layers(result: Result, model: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from study import Study
 
+from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.paths import write_file
 from vesalius.methods.knowledge_neurons import LocateTask
 from vesalius.parallel.folder import SweepResult
@@ -66,23 +67,23 @@ def size_sweep(study: Study) -> dict[str, Any]:
 
 
 def updated(study: Study) -> dict[str, Any]:
-    """Update facts without and with the neurons that their relation shares, and by rank one."""
-    import editing
+    """Update facts: the paper's edit with and without its neurons' signs, others beside it."""
+    from editing import rank_ones, updates
 
-    facts = selected(study)["facts"]
-    return {
-        "unshared": study.once(
-            "update", lambda: editing.updates(study, located(study), facts, filtered=True)
-        ),
-        "all neurons": study.once(
-            "update-all", lambda: editing.updates(study, located(study), facts, filtered=False)
-        ),
-        **(
-            {"rank-one": study.once("rank-one", lambda: editing.rank_ones(study, facts))}
-            if study.sizes.rank_one_per_relation
-            else {}
-        ),
+    facts, sizes = selected(study)["facts"], study.sizes
+
+    def made(name: str, **options: Any) -> dict[str, Any]:
+        return study.once(name, lambda: updates(study, located(study), facts, **options))
+
+    few = sizes.compared_per_relation
+    found = {
+        "unshared": made("update", count=sizes.edited_per_relation),
+        "unsigned": made("update-unsigned", count=few, by_sign=False),
+        "all neurons": made("update-all", count=few, filtered=False),
     }
+    if sizes.rank_one_per_relation:
+        found["rank-one"] = study.once("rank-one", lambda: rank_ones(study, facts))
+    return found
 
 
 def erased(study: Study) -> list[dict[str, Any]]:
@@ -124,5 +125,11 @@ def write_results(study: Study, folder: Path) -> Path:
     found = {name: STEPS[name](study) for name in STEPS if name not in ("select", "locate")}
     chosen = {name: part for name, part in selected(study).items() if name != "facts"}
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"select": chosen} | found, ensure_ascii=False, indent=1)
+    card = make_card(
+        "reproduction", stopwatch=Stopwatch.start(), config={}, model=study.model,
+        model_fingerprint=study.specimen.fingerprint, seed=study.seed,
+    )  # fmt: skip
+    made_by = {"fingerprint": card.model_fingerprint, "versions": dict(card.versions)}
+    everything = {"made_by": made_by, "select": chosen, **found}
+    text = json.dumps(everything, ensure_ascii=False, indent=1)
     return write_file(folder / f"{study.folder.name}.json", f"{text}\n".encode(), force=True)
