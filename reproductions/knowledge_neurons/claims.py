@@ -13,6 +13,7 @@ def claims(result: Result) -> list[Claim]:
     """Give claim, verdict and numbers; a claim that was not measured is left out."""
     return [
         *_turned(result),
+        *_beside_active(result["sizes"]),
         *_shared(result),
         _layers(result),
         *_updated(result["update"]),
@@ -45,6 +46,24 @@ def _turned(result: Result) -> list[Claim]:
                 f"{verb} the log-odds far more than those of random neurons",
                 _more(*pair, sign=sign),
                 f"{pair[0][0]:+.3f} against {pair[1][0]:+.3f} nats",
+            )
+        )
+    return told
+
+
+def _beside_active(sizes: Result) -> list[Claim]:
+    """The hardest control: neurons as active, whichever way they move the answer."""
+    told: list[Claim] = []
+    place = sizes["sizes"].index(4)  # the paper's mean number of neurons
+    for number, verb in enumerate(("suppressed", "doubled")):
+        own, active = (sizes["kinds"][kind][number][place] for kind in ("located", "active"))
+        times = abs(own[0]) / max(abs(active[0]), 1e-9)
+        told.append(
+            (
+                f"four neurons {verb} move the gold probability far more than four as active, "
+                "either way",
+                YES if times >= FAR else f"{times:.1f} times",
+                f"{_percent(own)} against {_percent(active)}",
             )
         )
     return told
