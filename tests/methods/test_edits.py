@@ -91,6 +91,25 @@ def test_edits_nest_and_are_undone_one_by_one(family: str) -> None:
     assert specimen.fingerprint == before
 
 
+@pytest.mark.parametrize("family", TRIED)
+@pytest.mark.parametrize("closing", [(0, 1, 2), (1, 0, 2), (0, 2, 1), (1, 2, 0)])
+def test_edits_are_undone_in_any_order(family: str, closing: Sequence[int]) -> None:
+    """Not one inside the other, as where each is held by hand: nothing may be left behind."""
+    specimen = specimen_of(family)
+    before = specimen.fingerprint
+    edits = [planned(specimen, ((0, 3), (1, number))) for number in (4, 5, 4)]
+    opened = [edited(specimen, edit, stacked=True) for edit in edits]
+    for each in opened:
+        each.__enter__()
+    changed = torch.tensor([3])
+    last = read_slots(specimen, 0, changed)
+    opened[closing[0]].__exit__(None, None, None)
+    assert torch.equal(read_slots(specimen, 0, changed), last)  # what is still open stays
+    for number in closing[1:]:
+        opened[number].__exit__(None, None, None)
+    assert specimen.fingerprint == before
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt2", "modernbert"])
 def test_an_update_is_its_definition(family: str) -> None:
     """V + s |V| (8 e(new)/|e(new)| - e(old)/|e(old)|), slot by slot, and nothing else moves."""
@@ -186,6 +205,16 @@ def test_erasing_takes_the_most_frequent_and_ties_in_order() -> None:
     assert not edit.card.warnings
     (warning,) = erase(specimen, sets).card.warnings
     assert "5 neurons, fewer than the 20" in warning
+
+
+def test_erasing_what_is_erased_moves_nothing() -> None:
+    specimen = tiny_masked_lm()
+    first = erase(specimen, [NEURONS])
+    assert first.size == pytest.approx(1)
+    with edited(specimen, first):
+        again = erase(specimen, [NEURONS])
+    assert again.size == 0
+    assert replace(again, after=first.before).size == np.inf
 
 
 def test_a_block_that_runs_several_times_has_its_slots_once() -> None:

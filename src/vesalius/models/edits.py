@@ -3,10 +3,11 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.linear import LinearMap
@@ -39,6 +40,19 @@ class OpenEdit:
         self.committed = True
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Held:
+    """What an open edit puts back into one layer: ``before`` [neuron, d_model]."""
+
+    slot: LinearMap
+    neurons: Int[Tensor, " neuron"]
+    before: Float[Tensor, "neuron d_model"]
+
+
+# What the open edits of each model hold, in the order in which they were opened.
+_OPEN: "WeakKeyDictionary[nn.Module, list[tuple[_Held, ...]]]" = WeakKeyDictionary()
+
+
 @contextmanager
 def slots_edited(
     specimen: Specimen, edits: Mapping[int, SlotEdit]
@@ -46,8 +60,9 @@ def slots_edited(
     """Replace value slots by layer while the context is open.
 
     The old columns come back bit for bit on exit, also when the body raises, unless it called
-    ``commit()`` on what the context yields. A layer that shares its block with others (ALBERT)
-    changes for all of them, so only one of these may be edited at a time.
+    ``commit()`` on what the context yields. Contexts may close in any order: what a later one that
+    is still open has changed stays until that one closes. A layer that shares its block with others
+    (ALBERT) changes for all of them, so only one of these may be edited at a time.
 
     Args:
         specimen: the opened model.
@@ -62,7 +77,16 @@ def slots_edited(
     slots = _slots(specimen)
     chosen = {layer: _checked(slots, layer, edit) for layer, edit in edits.items()}
     _refuse_shared(chosen)
-    before = {layer: slot.value_slots(edits[layer].neurons) for layer, slot in chosen.items()}
+    held = tuple(
+        _Held(
+            slot=slot,
+            neurons=edits[layer].neurons.cpu(),
+            before=slot.value_slots(edits[layer].neurons),
+        )
+        for layer, slot in chosen.items()
+    )
+    opened = _OPEN.setdefault(specimen.model, [])
+    opened.append(held)
     handle = OpenEdit()
     try:
         for layer, slot in chosen.items():
@@ -72,9 +96,12 @@ def slots_edited(
         handle.committed = False
         raise
     finally:
+        place = next(i for i, other in enumerate(opened) if other is held)
+        later = [each for other in opened[place + 1 :] for each in other]
+        del opened[place]
         if not handle.committed:
-            for layer, slot in chosen.items():
-                _write(slot, edits[layer].neurons, before[layer])
+            for each in held:
+                _put_back(each, later)
 
 
 def slot_layers(specimen: Specimen) -> tuple[int, ...]:
@@ -171,6 +198,20 @@ def _checked(slots: Sequence[LinearMap], layer: int, edit: SlotEdit) -> LinearMa
             fix="start from specimen.plan.calls[layer].feed_forward.value_slots(neurons)",
         )
     return slot
+
+
+def _put_back(held: _Held, later: Sequence[_Held]) -> None:
+    """Restore slots; those that a later edit holds are handed to it, to put back in its turn."""
+    free = torch.ones(len(held.neurons), dtype=torch.bool)
+    for other in later:
+        if other.slot.weight is not held.slot.weight:
+            continue
+        both = free & torch.isin(held.neurons, other.neurons)
+        places = (held.neurons[both].unsqueeze(1) == other.neurons).int().argmax(dim=1)
+        other.before[places.to(other.before.device)] = held.before[both.to(held.before.device)]
+        free &= ~both
+    kept = free.to(held.before.device)
+    _write(held.slot, held.neurons[free], held.before[kept])
 
 
 def _write(slot: LinearMap, neurons: Tensor, values: Tensor) -> None:

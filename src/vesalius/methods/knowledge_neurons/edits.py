@@ -69,7 +69,10 @@ class Edit(AbstractResult):
     def size(self) -> float:
         """How far the slots move: |after - before| over |before|, both over all slots."""
         length = float(np.linalg.norm(self.before))
-        return float(np.linalg.norm(self.after - self.before)) / length if length else np.inf
+        moved = float(np.linalg.norm(self.after - self.before))
+        if not length:  # slots erased before: nothing moved, or they moved from nothing
+            return np.inf if moved else 0.0
+        return moved / length
 
     def to_table(self) -> pa.Table:
         """The slots with the length of their vector before, after, and of the change.
@@ -148,11 +151,11 @@ def edited(
 ) -> Generator[OpenEdit, None, None]:
     """Put an edit in force while the context is open; undone bit for bit, unless committed.
 
-    Edits nest: plan the second while the first is in force, or, where both were planned for the
-    untouched model, open the second with ``stacked=True``. Then a slot that is as the edit found
-    it gets the planned value, and one that has changed since gets the planned change on top (an
-    erased one is zero in any case). Where an edit that is undone has slots in common with one that
-    was committed inside it, those go back too: commit both.
+    Edits nest, and may close in any order: plan the second while the first is in force, or, where
+    both were planned for the untouched model, open the second with ``stacked=True``. Then a slot
+    that is as the edit found it gets the planned value, and one that has changed since gets the
+    planned change on top (an erased one is zero in any case). Where an edit that is undone has
+    slots in common with one that was committed inside it, those go back too: commit both.
 
     Args:
         specimen: the opened model.
