@@ -106,6 +106,7 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
              ("--location with --neurons",)),
             ("neurons", [*TOLD, "--neurons", "3-4"], 2, ("3-4",)),
             ("one folder", [*TOLD, "--out", "{tmp}/o", "--checkpoint", "{tmp}/o"], 2, ("two",)),
+            ("inside", [*TOLD, "--out", "{tmp}/o", "--checkpoint", "{tmp}/o/m"], 2, ("beside",)),
             ("location", ["--location", "{tmp}", "--to", "London"], 1, ("result.json",)),
             ("out exists", [*TOLD, "--out", "{tmp}"], 1, ("exists", "--force")),
             ("checkpoint exists", [*TOLD, "--checkpoint", "{tmp}"], 1, ("exists", "--force")),

@@ -119,12 +119,14 @@ def check_folders(flags: AbstractEditFlags) -> None:
         from vesalius.methods.knowledge_neurons.edits import NOTE
 
         check_new_output(flags.checkpoint, force=flags.force, marker=NOTE)
-    if flags.out is not None and flags.out == flags.checkpoint:
-        wrong_usage(
-            given=f"--out and --checkpoint {flags.out}",
-            expected="two folders: one for the edit, one for the edited model",
-            fix=f"write --checkpoint {flags.out}-model",
-        )
+    if flags.out is not None and flags.checkpoint is not None:
+        out, model = flags.out.resolve(), flags.checkpoint.resolve()
+        if out.is_relative_to(model) or model.is_relative_to(out):
+            wrong_usage(
+                given=f"--out {flags.out} and --checkpoint {flags.checkpoint}",
+                expected="two folders beside each other: for the edit, and for the edited model",
+                fix=f"write --checkpoint {flags.out}-model",
+            )
 
 
 def question_flags(flags: UpdateFlags) -> LocateFlags:

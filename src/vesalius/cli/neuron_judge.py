@@ -3,7 +3,6 @@
 Source: arXiv 2104.08696, section 5.
 """
 
-import math
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -166,10 +165,6 @@ def _erasure(specimen: "Specimen", edit: "Edit", flags: JudgeFlags) -> "Verdict"
 
 
 def _as_json(verdict: "Verdict") -> dict[str, Any]:
-    measures = [
-        {name: _finite(value) for name, value in row.items()}
-        for row in verdict.to_table().to_pylist()
-    ]
     return {
         "model": verdict.card.model,
         "model_fingerprint": verdict.card.model_fingerprint,
@@ -177,19 +172,11 @@ def _as_json(verdict: "Verdict") -> dict[str, Any]:
             name: getattr(verdict, name)
             for name in ("method", "relation", "subject", "answer", "new_answer", "sentence")
         },
-        "measures": measures,
-        "prompts": [
-            {name: _finite(value) for name, value in row.items()}
-            for row in verdict.probes.to_pylist()
-        ],
+        "measures": verdict.to_table().to_pylist(),
+        "prompts": verdict.probes.to_pylist(),
         "controls": verdict.num_controls,
         "warnings": list(verdict.card.warnings),
     }
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN: a number that was not measured is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show(verdict: "Verdict") -> None:

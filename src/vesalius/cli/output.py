@@ -4,11 +4,12 @@ Source: the design of this project, docs/decisions.md.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 _PIPE_WIDTH = 200  # columns of a table that no terminal cuts
 
@@ -22,8 +23,21 @@ def emit(text: str) -> None:
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    emit(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    """Print one JSON object; JSON has no NaN, so a number that is not finite is null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=1, default=str, allow_nan=False)
+    emit(text)
+
+
+def _finite(value: object) -> object:
+    """Put None for numbers that JSON cannot say, however deep they stand."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {name: _finite(each) for name, each in items}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in cast("Sequence[object]", value)]
+    return value
 
 
 def emit_table(
