@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from vesalius.plots.curves import plain_label
 from vesalius.plots.style import CONTROL, INK, PLAIN, RAISED, new_axes, tidy
 
 
@@ -49,11 +50,11 @@ def before_after_bars(
     for name, colour in names.items():
         if controlled or colour != CONTROL:
             ax.barh([0], [0], color=colour, label=name)
-    ax.set_yticks(range(len(pairs)), [pair.name for pair in pairs])
+    ax.set_yticks(range(len(pairs)), [plain_label(pair.name) for pair in pairs])
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     if log:
         ax.set_xscale("log")
-    ax.set(xlabel=unit, title=title)
+    ax.set(xlabel=plain_label(unit), title=plain_label(title))
     ax.margins(x=0.16)
     ax.set_xlim(left=1 if log else 0)  # a perplexity is at least 1
     ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
@@ -67,13 +68,17 @@ def _bar(
     colour: str,
     bounds: tuple[float, float] = (math.nan, math.nan),
 ) -> None:
-    ax.barh(place, value, height=0.25, color=colour)
     low, high = bounds
-    if not math.isnan(low):
+    shown = math.isfinite(value)
+    if shown:
+        ax.barh(place, value, height=0.25, color=colour)
+    if math.isfinite(low) and math.isfinite(high):
         ax.hlines(place, low, high, color=INK, linewidth=1)
     ax.annotate(
         f"{value:.2f}" if 0.005 <= value < 100 or value == 0 else f"{value:.3g}",
-        (max(value, high) if not math.isnan(high) else value, place),
+        # what has no place on the axis stands at its left end, as a word
+        (max(value, high) if shown and math.isfinite(high) else value if shown else 0.0, place),
+        xycoords="data" if shown else ("axes fraction", "data"),
         xytext=(3, 0),
         textcoords="offset points",
         va="center",
