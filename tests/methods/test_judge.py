@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import families
-from judged import CASE, CONFIG, PROMPTS, bag, edit, planted, probs_of, token
+from judged import CASE, CONFIG, PROMPTS, SECOND, bag, edit, planted, probs_of, token
 from tiny import word_tokenizer
 from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
@@ -243,6 +243,31 @@ def test_erasure_is_judged_by_perplexity_and_accuracy(planted: Specimen) -> None
     assert "erased relation go from" in found.sentence
     assert found.title() == "P36 erased"
     assert surprise.control_low <= surprise.control <= surprise.control_high
+    alone = [
+        math.exp(-np.mean([math.log(float(p)) for p in probs])) for probs in (after[:2], after[2:])
+    ]
+    assert [surprise.low, surprise.high] == pytest.approx(sorted(alone), rel=1e-4)  # of two facts
+    assert math.isnan(found.get("other_relations", "perplexity").low)  # one fact varies by nothing
+
+
+def test_an_answer_without_probability_has_none_to_keep(planted: Specimen, edit: Edit) -> None:
+    """Nor does the page break where a perplexity overflows, or a name looks like a formula."""
+    bias = planted.model.cls.predictions.bias
+    kept = bias.detach().clone()
+    try:
+        with torch.no_grad():
+            bias[[token(planted, "Lima"), token(planted, "Madrid")]] = -1000
+        told = replace(edit, card=replace(edit.card, model_fingerprint=planted.fingerprint))
+        found = judge(planted, told, replace(CASE, subject="$x_{$"), config=CONFIG)
+    finally:
+        with torch.no_grad():
+            bias.copy_(kept)
+    names = [each.name for each in found.measures if each.way == "ratio"]
+    assert "probability_kept_unrelated" in names
+    kept_share = [each for each in found.measures if each.name == "probability_kept_neighbours"]
+    assert all(math.isfinite(each.after) for each in kept_share)
+    assert found.get("same_relation", "perplexity").after == math.inf
+    found.plot().figure.canvas.draw()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "bart", "albert", "modernbert"])
@@ -290,6 +315,8 @@ def test_our_sentences_are_plain() -> None:
 def rows_of_bad_input(planted: Specimen, edit: Edit) -> Sequence[tuple[object, str, str]]:
     others = [bag("Italy", "P37", "language", "people in Italy speak [MASK] .")]
     erasing = replace(edit, method="erase", new_answer="")
+    erased = replace(edit.card, config={"relation": "P37"})
+    foreign = replace(edit.card, model_fingerprint="0123456789abcdef")
     return (
         (lambda: judge(planted, erasing, CASE), "without a new answer", "judge_erasure"),
         (lambda: judge(planted, edit, replace(CASE, new_answer="Lima")), "'Lima'", "Rome"),
@@ -300,6 +327,17 @@ def rows_of_bad_input(planted: Specimen, edit: Edit) -> Sequence[tuple[object, s
         ),
         (lambda: judge_erasure(planted, erasing, [], others), "0 facts", "bundled_bags"),
         (lambda: judge_erasure(planted, erasing, others, others), "P37 in both", "bundled_bags"),
+        (lambda: judge_erasure(planted, edit, [CASE], others), "kind 'update'", "with judge"),
+        (
+            lambda: judge_erasure(planted, replace(erasing, card=erased), [CASE], others),
+            "of P37, for facts of P36",
+            "of that relation",
+        ),
+        (
+            lambda: judge_sequence(planted, [edit, replace(edit, card=foreign)], [CASE, SECOND]),
+            "different weights",
+            "before the first",
+        ),
         (lambda: judge_sequence(planted, [edit], []), "1 edits and 0 cases", "same order"),
         (lambda: judge_sequence(planted, [edit] * 2, [CASE] * 2), "two edits of France", "leave"),
         (lambda: control_edits(planted, edit, num_controls=-1), "num_controls=-1", "5"),

@@ -17,6 +17,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
 from vesalius.data.bags import FactBag
 from vesalius.methods.knowledge_neurons.edits import Edit, edited
+from vesalius.methods.knowledge_neurons.pool import with_fact_intervals
 from vesalius.methods.knowledge_neurons.probes import (
     NEUTRAL,
     Answers,
@@ -150,19 +151,22 @@ def judge_erasure(
         The measures with intervals over facts, every prompt, and one sentence; no arrays.
 
     Raises:
-        VesaliusError: other weights, no facts, or none whose prompts can be asked.
+        VesaliusError: no erasure or that of another relation, other weights, no facts, or none
+            whose prompts can be asked.
 
     Source: arXiv 2104.08696, section 5.2.
     """
     stopwatch = Stopwatch.start()
     config = config or JudgeConfig()
     _need_facts(bags, others)
+    _need_erasure(edit, bags)
     questions = [*bag_questions(bags, "erased"), *bag_questions(others, "other")]
     sheet = make_sheet(specimen, questions, needed="erased", **options_of(config))
     before = ask(specimen, sheet)
     after = ask_edited(specimen, edit, sheet)
     controlled = [ask_edited(specimen, control, sheet) for control in controls]
     measures = measures_of(sheet, before, after, controlled, seed=config.seed)
+    measures = with_fact_intervals(measures, sheet, after, seed=config.seed)
     relation = bags[0].relation
     return Verdict(
         card=card_of("neurons judge", specimen, edit, stopwatch, config, sheet),
@@ -234,6 +238,18 @@ def _need_facts(bags: Sequence[FactBag], others: Sequence[FactBag]) -> None:
             given=f"{len(bags)} facts of the erased relation and {len(others)} others{both}",
             expected="facts of the erased relation, and facts of other relations",
             fix="take them from bundled_bags: those of the relation, and all the rest",
+        )
+
+
+def _need_erasure(edit: Edit, bags: Sequence[FactBag]) -> None:
+    erased = edit.card.config.get("relation", "")
+    asked = {bag.relation for bag in bags}
+    if edit.method != "erase" or (erased and asked != {erased}):
+        raise VesaliusError(
+            given=f"an edit of the kind {edit.method!r}, of {erased or 'no relation'}, for facts "
+            f"of {', '.join(sorted(asked))}",
+            expected="an erasure, and facts of the relation that it erased",
+            fix="pass the facts of that relation; judge an edit of one fact with judge",
         )
 
 

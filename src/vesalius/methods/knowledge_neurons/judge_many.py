@@ -213,7 +213,7 @@ class JudgeTask(AbstractTask):
     def _moments(self, specimen: Specimen) -> dict[int, Tensor]:
         """What ``rank_one`` would compute anew for every fact, where it fits into memory."""
         layers = range(specimen.num_layers) if self.layer is None else (self.layer,)
-        widths = [call.feed_forward.num_inputs for call in specimen.plan.calls]
+        widths = [specimen.plan.calls[layer].feed_forward.num_inputs for layer in layers]
         if 8 * sum(width**2 for width in widths) > _MOMENT_BYTES:
             return {}
         texts = reference_texts(masks=specimen.task == "masked-lm")

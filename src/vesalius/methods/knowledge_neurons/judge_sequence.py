@@ -112,6 +112,13 @@ def _check(edits: Sequence[Edit], cases: Sequence[FactBag]) -> None:
             expected="one case for each edit, and at least one",
             fix="pass the case that each edit was made for, in the same order",
         )
+    weights = dict.fromkeys(edit.card.model_fingerprint for edit in edits)
+    if len(weights) > 1:
+        raise VesaliusError(
+            given=f"edits that were planned for different weights: {', '.join(map(str, weights))}",
+            expected="edits that were all planned for the untouched model",
+            fix="plan them before the first of them is made",
+        )
     facts = [(case.relation, case.subject) for case in cases if case.subject]
     twice = next((fact for fact in facts if facts.count(fact) > 1), None)
     if twice is not None:

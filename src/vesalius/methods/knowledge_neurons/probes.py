@@ -321,14 +321,21 @@ def measure(
     for name, group in local.items():
         marked = sheet.of(group)
         if marked.any():
-            kept = np.exp(after.log_prob[marked]).mean() / np.exp(before.log_prob[marked]).mean()
-            found[f"probability_kept_{name}", "ratio"] = float(kept), int(marked.sum())
+            kept = _ratio(after.log_prob[marked], before.log_prob[marked])
+            if math.isfinite(kept):  # an answer without any probability has none to keep
+                found[f"probability_kept_{name}", "ratio"] = kept, int(marked.sum())
     found |= _perplexities(sheet, after)
     if not math.isnan(after.entropy):
         found["entropy_of_texts", "bits"] = after.entropy, sheet.num_fluency_prompts
     if not math.isnan(after.neutral):
         found["plain_sentences", "perplexity"] = after.neutral, len(sheet.neutral)
     return found
+
+
+def _ratio(after: Float[np.ndarray, " question"], before: Float[np.ndarray, " question"]) -> float:
+    """The mean probability after over that before, from logarithms: neither underflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.exp(np.logaddexp.reduce(after) - np.logaddexp.reduce(before)))
 
 
 def _mean(values: np.ndarray, marked: Bool[np.ndarray, " question"]) -> tuple[float, int]:

@@ -30,7 +30,8 @@ class Measure:
     "accuracy" are shares from 0 to 1, "rank" counts from 1, "ratio" divides after by before,
     "perplexity" is exp(mean(-ln p)), "bits" an entropy. ``count`` is how many prompts (of one
     case) or cases (of many) it averages over. Intervals hold 95 %: ``low`` to ``high`` over the
-    cases, ``control_low`` to ``control_high`` over the controls; NaN where there are none.
+    cases, or over the facts that an erasure is judged by, ``control_low`` to ``control_high`` over
+    the controls; NaN where there are none.
     """
 
     name: str

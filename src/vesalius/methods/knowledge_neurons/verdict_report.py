@@ -20,6 +20,7 @@ from vesalius.methods.knowledge_neurons.verdict import (
     shown,
 )
 from vesalius.plots.before_after import Pair, before_after_bars
+from vesalius.plots.curves import plain_label
 from vesalius.plots.style import figure_bytes
 
 _PANELS: Final = {
@@ -53,7 +54,7 @@ def plot_verdict(verdict: AbstractVerdict, *, ax: Any = None) -> Any:
         _panel(found, way, each)
         if each is not axes[0]:
             each.get_legend().remove()  # the same for all panels
-    figure.suptitle(verdict.title())
+    figure.suptitle(plain_label(verdict.title()))
     return axes[0]
 
 
@@ -184,6 +185,8 @@ def _provenance(verdict: AbstractVerdict) -> tuple[str, Sequence[object]]:
          "plain sentences: each token in turn"),
         ("entropy of texts", "weighted entropy of pairs and triples of words in greedy texts "
          "(arXiv 2202.05262)"),
+        ("after", "in brackets a 95 % bootstrap interval, over the edits or, where a relation was "
+         "erased, over its facts"),
         ("random control", "mean over control edits, 95 % bootstrap interval"),
         ("options", ", ".join(f"{name}={value}" for name, value in card.config.items())),
         ("model", f"{card.model} ({card.model_fingerprint})"),
