@@ -56,6 +56,10 @@ def test_an_update_is_shown_saved_and_written(run: Run, bert_folder: Path, tmp_p
     assert "exists" in again.err
     assert run(*words, "--out", out, "--checkpoint", model, "--force", "--lambda-new", 2).code == 0
     assert Edit.load(out).card.config["weight_new"] == 2
+    assert Edit.load(out).card.config["by_sign"] is True
+    assert run(*words, "--out", out, "--force", "--no-by-sign").code == 0
+    assert Edit.load(out).card.config["by_sign"] is False
+    assert run(*words, "--method", "rank-one", "--by-sign").code == 2
     told = run(*words, "--json").json()["edit"]
     assert told["prompts"] == list(PROMPTS)
     assert told["num_slots"] == len(told["slots"]) == len(edit.slots)

@@ -70,6 +70,15 @@ class UpdateFlags(AbstractEditFlags):
     lambda_new: Annotated[
         float | None, Option(help="How much of the new answer is written into a slot: 8.")
     ] = None
+    by_sign: Annotated[
+        bool | None,
+        Option(
+            "--by-sign/--no-by-sign",
+            help="Turn the change round where a neuron is negative; --no-by-sign: the paper's "
+            "formula.",
+            show_default="--by-sign",
+        ),
+    ] = None
     layer: Annotated[
         int | None, Option(help="With rank-one: the layer, from 0; tried out when left out.")
     ] = None

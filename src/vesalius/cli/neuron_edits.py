@@ -91,7 +91,7 @@ def _check(flags: UpdateFlags) -> None:
             expected="neurons and answer of the location",
             fix="leave one of the two out",
         )
-    slots = ("neurons", "sweep", "max_shared", "lambda_old", "lambda_new")
+    slots = ("neurons", "sweep", "max_shared", "lambda_old", "lambda_new", "by_sign")
     others = slots if flags.method == "rank-one" else ("layer",)
     named = [name for name in others if getattr(flags, name) not in ("", None)]
     odd = [f"--{name.replace('_', '-')}" for name in named]
@@ -174,10 +174,11 @@ def _planned(
     from vesalius.methods.knowledge_neurons.update import update
 
     sets = _relation_sets(specimen, flags)
-    numbers: dict[str, Any] = {
+    options: dict[str, Any] = {
         "weight_old": flags.lambda_old,
         "weight_new": flags.lambda_new,
         "max_shared": flags.max_shared,
+        "by_sign": flags.by_sign,
     }
     edit = update(
         specimen,
@@ -186,7 +187,7 @@ def _planned(
         flags.to,
         _neurons(specimen, question, flags, known),
         relation_sets=sets,
-        **{name: value for name, value in numbers.items() if value is not None},
+        **{name: value for name, value in options.items() if value is not None},
     )
     return edit, len(sets)
 
