@@ -13,8 +13,12 @@ from vesalius.models.neurons import neurons_replaced
 from vesalius.models.objectives import token_objective
 from vesalius.models.replay import replay_scaled
 from vesalius.models.specimen import Specimen, task_of
-from vesalius.models.staircase import StaircaseOptions, attribute_neurons
-from vesalius.numerics.quadrature import gauss_legendre
+from vesalius.models.staircase import (
+    StaircaseOptions,
+    attribute_attention,
+    attribute_neurons,
+)
+from vesalius.numerics.quadrature import gauss_legendre, gauss_radau
 
 
 def specimen_of(family: str) -> Specimen:
@@ -88,3 +92,33 @@ def test_what_cannot_be_replayed_is_refused() -> None:
     with pytest.raises(VesaliusError, match="a start for 1 layers"):
         attribute_neurons(specimen, batch, objective=objective, start=[torch.zeros(5, 48)])
     assert replay_scaled(specimen, batch, [], factor=0.0, objective=objective).shape == (0, 5)
+
+
+@pytest.mark.parametrize("neurons", [True, False])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "deberta-v2"])
+def test_a_prompt_is_refined_in_a_batch_as_it_is_alone(family: str, neurons: bool) -> None:
+    specimen = specimen_of(family)
+    batch = specimen.probe()
+    rules = tuple(gauss_radau(n) for n in (4, 8, 16, 32))
+    # some prompts and layers need more nodes than others
+    options = StaircaseOptions(rules=rules, tolerance=1e-3)
+    attribute = attribute_neurons if neurons else attribute_attention
+    targets = torch.arange(batch.num_prompts) % 5
+    together = attribute(
+        specimen,
+        batch,
+        objective=token_objective(targets, kind="log-probability"),
+        options=options,
+    )
+    assert len(together.num_nodes.unique()) > 1
+    for prompt in range(batch.num_prompts):
+        alone = attribute(
+            specimen,
+            batch.select(torch.tensor([prompt])),
+            objective=token_objective(targets[prompt : prompt + 1], kind="log-probability"),
+            options=options,
+        )
+        assert torch.equal(alone.num_nodes[:, 0], together.num_nodes[:, prompt])
+        assert_equal_numbers(together.logits[prompt : prompt + 1], alone.logits)
+        for of_all, of_one in zip(together.attribution, alone.attribution, strict=True):
+            assert_equal_numbers(of_all[prompt : prompt + 1], of_one)

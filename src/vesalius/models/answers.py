@@ -100,7 +100,9 @@ def encode_answers(
         )
     led = [_is_led(specimen, prompt) for prompt in prompts]
     cut = answer_tokens if several_tokens else _one
-    tokens = [cut(specimen, a, led=space) for a, space in zip(answers, led, strict=True)]
+    asked = list(zip(answers, led, strict=True))  # paraphrases have one answer: it is cut once
+    cuts = {each: cut(specimen, each[0], led=each[1]) for each in dict.fromkeys(asked)}
+    tokens = [cuts[each] for each in asked]
     steps = [(i, j) for i, answer in enumerate(tokens) for j in range(len(answer))]
     batch = encode_gaps(
         specimen,
@@ -136,6 +138,4 @@ def _one(specimen: Specimen, answer: str, *, led: bool) -> list[int]:
 def _is_led(specimen: Specimen, prompt: str) -> bool:
     """Whether a space stands before the gap, so that the answer is spelled with one."""
     before, gap, _ = prompt.partition(MASK)
-    if specimen.task == "causal-lm":
-        return bool(before.strip())
     return not gap or before[-1:].isspace()

@@ -18,7 +18,7 @@ from vesalius.numerics.quadrature import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Climb:
-    """What one climb gave: values [site, node, batch] and leaf gradients [node, batch, ...]."""
+    """What one climb gave: values [site, node, prompt] and leaf gradients [node, prompt, ...]."""
 
     values: Tensor
     gradients: list[Tensor]
@@ -48,13 +48,16 @@ class Climber:
             pending = [i for i in range(len(sites)) if not done[i].all()]
             if not pending:
                 break
-            found, values = self._rule([sites[i] for i in pending], rule)
+            # prompts whose sums are complete at every pending site are not climbed again
+            open_ = ~done[pending].all(dim=0)
+            found, values = self._rule([sites[i] for i in pending], rule, everyone[open_])
             if not attribution:
                 attribution = found
                 if zero_first:
                     start_value = values[:, 0]
             for i, new in zip(pending, found, strict=True):
                 missing = (_total(new) - (end_value - start_value[i])).abs()
+                missing = torch.where(open_, missing, torch.inf)
                 better = (missing < gap[i]) & ~done[i]
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
@@ -75,35 +78,44 @@ class Climber:
             start_value=start_value,
             gap=gap,
             num_nodes=num_nodes,
+            logits=self.ladder.logits,
         )
 
     def _at_zero(self, sites: list[Site]) -> Tensor:
         """F(0) of every site, [site, batch]: one climb without gradients."""
+        everyone = torch.arange(self.ladder.batch.num_prompts, device=self.ladder.logits.device)
         with torch.no_grad():
             return torch.cat(
                 [
-                    self._climb(sites[r.start : r.stop], (0.0,)).values[:, 0]
-                    for r in self._runs(sites, 1)
+                    self._climb(sites[r.start : r.stop], (0.0,), everyone).values[:, 0]
+                    for r in self._runs(sites, len(everyone))
                 ]
             )
 
-    def _rule(self, sites: list[Site], rule: Rule) -> tuple[list[Tensor], Tensor]:
-        """Attributions per site and values [site, node, batch] of one quadrature rule."""
+    def _rule(self, sites: list[Site], rule: Rule, prompts: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Attributions per site and values [site, node, prompt] of one quadrature rule.
+
+        The attributions of prompts that are not among the given ones are zero.
+        """
+        num_prompts = self.ladder.batch.num_prompts
         attributions: list[Tensor] = []
         values: list[Tensor] = []
-        for run in self._runs(sites, len(rule.nodes)):
+        for run in self._runs(sites, len(rule.nodes) * len(prompts)):
             chosen = sites[run.start : run.stop]
             with torch.enable_grad():
-                climb = self._climb(chosen, rule.nodes)
+                climb = self._climb(chosen, rule.nodes, prompts)
             values.append(climb.values)
             for site, gradient in zip(chosen, climb.gradients, strict=True):
                 weights = torch.tensor(rule.weights, dtype=gradient.dtype, device=gradient.device)
                 mean = torch.einsum("n,nb...->b...", weights, gradient)
+                if len(prompts) < num_prompts:
+                    zeros = mean.new_zeros((num_prompts, *mean.shape[1:]))
+                    mean = zeros.index_copy(0, prompts.to(mean.device), mean)
                 rows = self.ladder.rows(site.call.index)
                 attributions.append(_wide(site.read(mean, rows)))
         return attributions, torch.cat(values)
 
-    def _runs(self, sites: list[Site], num_nodes: int) -> list[range]:
+    def _runs(self, sites: list[Site], num_streams: int) -> list[range]:
         """Cut the sites into runs whose streams fit the memory."""
         calls = self.ladder.calls
         num_rows = 1 if self.ladder.slices_tail else calls[-1].num_positions
@@ -114,16 +126,14 @@ class Climber:
         )
         return cost.runs(
             [site.call.index for site in sites],
-            num_streams=num_nodes * self.ladder.batch.num_prompts,
+            num_streams=num_streams,
             memory_bytes=self.options.memory_bytes,
         )
 
-    def _climb(self, sites: list[Site], nodes: Sequence[float]) -> _Climb:
-        """Climb once with copies of the given sites at every node."""
+    def _climb(self, sites: list[Site], nodes: Sequence[float], prompts: Tensor) -> _Climb:
+        """Climb once with copies of the given sites of the given prompts at every node."""
         ladder = self.ladder
-        device = ladder.logits.device
-        num_prompts = ladder.batch.num_prompts
-        prompt = torch.arange(num_prompts, device=device).repeat(len(nodes))
+        prompt = prompts.repeat(len(nodes))
         leaves: list[Tensor] = []
         streams: Streams | None = None
         last_row = self._last_row(sites)
@@ -135,7 +145,7 @@ class Climber:
                 if site.call.index != call.index:
                     continue
                 signal = site.at_rows(ladder.rows(call.index)) if one_row else site.signal
-                leaf = site.along(signal, nodes).detach()
+                leaf = site.along(signal, nodes, prompts).detach()
                 leaf.requires_grad_(torch.is_grad_enabled())
                 leaves.append(leaf)
                 hidden = site.insert(ladder, leaf, prompt, one_row=one_row)
@@ -145,11 +155,11 @@ class Climber:
         assert streams is not None
         logits = ladder.finish(streams)
         values = self.objective(_wide(logits), streams.prompt)
-        shape = (len(sites), len(nodes), num_prompts)
+        shape = (len(sites), len(nodes), len(prompts))
         gradients: list[Tensor] = []
         if torch.is_grad_enabled():
             gradients = [
-                _wide(g).reshape(len(nodes), num_prompts, *g.shape[1:])
+                _wide(g).reshape(len(nodes), len(prompts), *g.shape[1:])
                 for g in torch.autograd.grad(values.sum(), leaves)
             ]
         return _Climb(values=values.detach().reshape(shape), gradients=gradients)

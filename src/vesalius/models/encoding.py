@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
@@ -179,15 +179,21 @@ def answer_tokens(specimen: Specimen, answer: str, *, led: bool = True) -> list[
 
 
 def _cuts(specimen: Specimen, answer: str, *, led: bool) -> list[list[int]]:
-    """The known spellings of an answer in tokens, the fitting one first.
+    """The known spellings of an answer in tokens that fit what stands before it.
 
-    Byte-level vocabularies hold a word behind a space and at the start of a text as two tokens.
+    Byte-level vocabularies hold a word behind a space and at the start of a text as two tokens;
+    one of them is never taken for the other.
     """
     tokenizer = _need_tokenizer(specimen)
     word = _not_empty(answer).strip()
     spellings = [f" {word}", word] if led else [word, f" {word}"]
     cuts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in spellings]
-    return [cut for cut in cuts if cut and tokenizer.unk_token_id not in cut]
+    known = [cut for cut in cuts if cut and tokenizer.unk_token_id not in cut]
+    # some vocabularies mark the space in the token, some write it themselves, some know none
+    heads: list[str] = [tokenizer.convert_ids_to_tokens(cut[0]) for cut in known]
+    marked = [head.startswith(("Ġ", "▁")) for head in heads]
+    fitting = [cut for cut, is_marked in zip(known, marked, strict=True) if is_marked == led]
+    return fitting or known
 
 
 def _need_tokenizer(specimen: Specimen) -> Any:
@@ -237,30 +243,13 @@ def _ids(specimen: Specimen, text: str) -> list[int]:
 
 
 def _check_length(specimen: Specimen, num_tokens: int) -> None:
-    limit = max_tokens(specimen)
+    limit = specimen.max_tokens
     if limit is not None and num_tokens > limit:
         raise VesaliusError(
             given=f"a text of {num_tokens} tokens",
             expected=f"at most {limit} tokens, the positions of {specimen.name}",
             fix="shorten the text",
         )
-
-
-def max_tokens(specimen: Specimen) -> int | None:
-    """Count the tokens of the longest text that a model reads; None where nothing limits it.
-
-    RoBERTa and its kin count positions from behind the padding index. Shapes do not matter here.
-
-    Source: the configurations of the transformers library.
-    """
-    config: Any = specimen.model.config
-    limit: int | None = getattr(config, "max_position_embeddings", None) or None
-    for name, module in specimen.model.named_modules():
-        is_positions = "position_embeddings" in name.rpartition(".")[2]
-        if is_positions and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            usable = module.num_embeddings - module.padding_idx - 1
-            limit = usable if limit is None else min(limit, usable)
-    return limit
 
 
 def _open_ended(specimen: Specimen, text: str) -> list[int]:
@@ -295,11 +284,22 @@ def _masked(
     rows: list[int] = []
     for prompt, tokens, count in zip(prompts, said, num_open, strict=True):
         found = _ids(specimen, prompt.replace(MASK, tokenizer.mask_token))
-        gap = found.index(mask)
+        gap = _gap_of(prompt, found, mask, name=tokenizer.mask_token)
         ids.append([*found[:gap], *tokens, *[mask] * count, *found[gap + 1 :]])
         rows.append(gap + len(tokens))
     inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
     return Batch(inputs=inputs, row=torch.tensor(rows)).to(specimen.device)
+
+
+def _gap_of(prompt: str, ids: Sequence[int], mask: int, *, name: str) -> int:
+    """The place of the one mask; a prompt may hold the tokenizer's own word for it as well."""
+    if ids.count(mask) != 1:
+        raise VesaliusError(
+            given=f"{prompt!r}, in which the tokenizer sees {ids.count(mask)} masks ({name})",
+            expected=f"the word {MASK} as the only mask",
+            fix=f"write {MASK} for the gap, and leave {name} out of the text",
+        )
+    return ids.index(mask)
 
 
 def _causal(
@@ -321,7 +321,8 @@ def _sequence_to_sequence(
     sentinel = tokenizer.mask_token or "<extra_id_0>"
     ids = [_ids(specimen, p.replace(MASK, sentinel)) for p in prompts]
     gap = tokenizer.convert_tokens_to_ids(sentinel)
-    row = torch.tensor([tokens.index(gap) for tokens in ids])
+    places = [_gap_of(p, i, gap, name=sentinel) for p, i in zip(prompts, ids, strict=True)]
+    row = torch.tensor(places)
     inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
     start: Any = getattr(config, "decoder_start_token_id", None)
     begun = [start if start is not None else tokenizer.pad_token_id]

@@ -39,6 +39,7 @@ class Staircase:
     tensor per site, [batch, neuron] or [batch, head, query, key]; ``end_value`` [batch] is F(1),
     ``start_value`` [site, batch] is F(0), at the start of the line, ``gap`` [site, batch] is
     |sum of attributions - (F(1) - F(0))| and ``num_nodes`` [site, batch] the nodes it took.
+    ``logits`` [batch, vocab] are those of the clean pass, at the row that is read.
     """
 
     names: tuple[str, ...]
@@ -48,6 +49,7 @@ class Staircase:
     start_value: Float[Tensor, "site batch"]
     gap: Float[Tensor, "site batch"]
     num_nodes: Int[Tensor, "site batch"]
+    logits: Float[Tensor, "batch vocab"]
 
 
 # A probability carries the rounding of its logits, which are an order of magnitude larger than 1,

@@ -51,14 +51,16 @@ class NeuronSite:
         """
         return self.signal
 
-    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
-        """Points of the line from ``start`` to the neurons, shape [node * batch, neuron].
+    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
+        """Points of the line from ``start`` to the neurons, shape [node * prompt, neuron].
 
         Source: arXiv 1703.01365, the straight path from a baseline.
         """
+        end = of_streams(signal, prompts)
         if self.start is None:
-            return scaled(signal, nodes)
-        return scaled(signal - self.start, nodes) + self.start.repeat(len(nodes), 1)
+            return scaled(end, nodes)
+        start = of_streams(self.start, prompts)
+        return scaled(end - start, nodes) + start.repeat(len(nodes), 1)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -124,12 +126,12 @@ class ContextSite:
         """
         return take_rows(self.signal, rows)
 
-    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
-        """Points of the line from zero to the context, shape [node * batch, ...].
+    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
+        """Points of the line from zero to the context, shape [node * prompt, ...].
 
         Source: arXiv 2004.11207, section 3.
         """
-        return scaled(signal, nodes)
+        return scaled(of_streams(signal, prompts), nodes)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -184,12 +186,12 @@ class SoftmaxSite:
         """
         return self.signal
 
-    def along(self, signal: Tensor, nodes: Sequence[float]) -> Tensor:
-        """Points of the line from zero to the probabilities, shape [node * batch, ...].
+    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
+        """Points of the line from zero to the probabilities, shape [node * prompt, ...].
 
         Source: arXiv 2004.11207, section 3.
         """
-        return scaled(signal, nodes)
+        return scaled(of_streams(signal, prompts), nodes)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool

@@ -66,6 +66,21 @@ class Specimen:
         """The floating-point type of the weights."""
         return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
 
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """How many tokens the longest text may have; None where nothing limits it.
+
+        RoBERTa and its kin count positions from behind the padding index.
+        """
+        config: Any = self.model.config
+        limit: int | None = getattr(config, "max_position_embeddings", None) or None
+        for name, module in self.model.named_modules():
+            is_positions = "position_embeddings" in name.rpartition(".")[2]
+            if is_positions and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                usable = module.num_embeddings - module.padding_idx - 1
+                limit = usable if limit is None else min(limit, usable)
+        return limit
+
     @property
     def fingerprint(self) -> str:
         """A short hash of all weights, names and shapes; any changed bit changes it."""

@@ -155,6 +155,7 @@ def _joined(parts: Sequence[Staircase]) -> Staircase:
         start_value=torch.cat([p.start_value for p in parts], dim=1),
         gap=torch.cat([p.gap for p in parts], dim=1),
         num_nodes=torch.cat([p.num_nodes for p in parts], dim=1),
+        logits=torch.cat([p.logits for p in parts]),
     )
 
 

@@ -27,7 +27,7 @@ from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.methods.knowledge_neurons.windows import Window, window_around_gap
 from vesalius.models.batch import Batch
 from vesalius.models.calls import take_rows
-from vesalius.models.encoding import MASK, encode_prompts, max_tokens, one_token
+from vesalius.models.encoding import MASK, encode_prompts, one_token
 from vesalius.models.ladder import logits_row, run_model
 from vesalius.models.neurons import check_fired, neurons_replaced
 from vesalius.models.objectives import probabilities
@@ -117,7 +117,7 @@ def _limit(specimen: Specimen, most_tokens: int) -> int:
             fix=f"leave it at {_PAPER_TOKENS}",
         )
     encode_prompts(specimen, [f"a {MASK}"])  # refuses what fills no gaps, or has no tokenizer
-    return min(int(most_tokens), max_tokens(specimen) or int(most_tokens))
+    return min(int(most_tokens), specimen.max_tokens or int(most_tokens))
 
 
 def _jobs(

@@ -27,7 +27,7 @@ class Attributed:
 
     ``end_value`` [prompt] is F(1), ``start_value`` [prompt, layer] F(0) at the baseline, ``gap``
     and ``num_nodes`` [prompt, layer] as in a Location. ``num_incomplete`` counts the integrals,
-    of ``num_integrals``, whose sum misses too much.
+    of ``num_integrals``, whose sum misses too much. ``logits`` [step, vocab] are the clean ones.
     """
 
     layer_names: tuple[str, ...]
@@ -39,6 +39,7 @@ class Attributed:
     num_nodes: Int[np.ndarray, "prompt layer"]
     num_incomplete: int
     num_integrals: int
+    logits: Float[Tensor, "step vocab"]
 
 
 def attribute_answers(specimen: Specimen, steps: AnswerSteps, config: LocateConfig) -> Attributed:
@@ -127,6 +128,7 @@ def _gathered(
         num_nodes=most,
         num_incomplete=int((~whole).sum()),
         num_integrals=whole.numel(),
+        logits=found.logits[::num_starts],
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from vesalius.methods.knowledge_neurons.result import Guess
 from vesalius.models.answers import AnswerSteps
@@ -16,7 +17,11 @@ NUM_GUESSES = 5
 
 
 def best_guesses(
-    specimen: Specimen, steps: AnswerSteps, prompts: Sequence[str]
+    specimen: Specimen,
+    steps: AnswerSteps,
+    prompts: Sequence[str],
+    *,
+    logits: Float[Tensor, "step vocab"] | None = None,
 ) -> tuple[tuple[Guess, ...], Float[np.ndarray, " prompt"]]:
     """Ask a model for its five best answers, and for the probability of the wanted ones.
 
@@ -24,6 +29,7 @@ def best_guesses(
         specimen: the opened model.
         steps: the encoded prompts and answers.
         prompts: their texts, for the record.
+        logits: shape [step, vocab], where they are known; else the model is run.
 
     Returns:
         Five guesses per prompt, best first (of the first token, where an answer has several), and
@@ -33,7 +39,9 @@ def best_guesses(
     """
     batch = steps.batch
     with specimen.at_rest(), torch.no_grad():
-        probs = probabilities(logits_row(run_model(specimen.model, batch).logits, batch))
+        if logits is None:
+            logits = logits_row(run_model(specimen.model, batch).logits, batch)
+        probs = probabilities(logits)
     best = probs[steps.first].topk(min(NUM_GUESSES, probs.shape[1]), dim=1)
     guesses = tuple(
         Guess(prompt=prompt, rank=rank + 1, token=word_of(specimen, token), prob=prob)

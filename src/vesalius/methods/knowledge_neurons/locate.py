@@ -54,7 +54,7 @@ def locate(
     answers = [answer] * len(prompts)
     steps = encode_answers(specimen, prompts, answers, several_tokens=several, pad_to=config.pad_to)
     found = attribute_answers(specimen, steps, config)
-    guesses, prob = best_guesses(specimen, steps, prompts)
+    guesses, prob = best_guesses(specimen, steps, prompts, logits=found.logits)
     chosen_by = found.activations if config.selector == "activation" else found.scores
     coarse = [coarse_set(s, threshold=config.coarse_threshold) for s in chosen_by]
     refined = _refined(coarse, config)
