@@ -96,3 +96,6 @@ def test_what_has_no_meaning_is_refused(planted: Specimen) -> None:
         evidence(planted, location, num_controls=0)
     with pytest.raises(VesaliusError, match="locate again"):
         evidence(tiny_masked_lm(seed=5), location)
+    for factors in ((), (float("nan"),)):
+        with pytest.raises(VesaliusError, match="factors="):
+            evidence(planted, location, factors=factors)

@@ -1,5 +1,6 @@
 """Knowledge neurons: sets from scores, a planted fact found, turned, saved and drawn."""
 
+import threading
 from html import escape
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import definition
 import families
+from helpers import assert_equal_numbers
 from tiny import plant, tiny_masked_lm, word_tokenizer
 from vesalius.core.errors import VesaliusError
 from vesalius.core.result import load_result
@@ -28,6 +30,7 @@ from vesalius.methods.knowledge_neurons import (
 from vesalius.methods.knowledge_neurons.intervene import random_sets
 from vesalius.methods.knowledge_neurons.plot import plot_story
 from vesalius.methods.knowledge_neurons.report import write_report
+from vesalius.models.answers import answer_log_probs, encode_answers
 from vesalius.models.encoding import answer_ids, encode_prompts
 from vesalius.models.objectives import token_objective
 from vesalius.models.specimen import Specimen
@@ -237,3 +240,17 @@ def test_coarse_set_threshold() -> None:
     scores = np.array([[1.0, 0.2, 0.19], [-5.0, 0.0, 0.5]])
     assert coarse_set(scores) == {(0, 0), (0, 1), (1, 2)}
     assert coarse_set(-np.abs(scores)) == frozenset()
+
+
+def test_no_other_thread_meets_scaled_neurons(planted: Specimen) -> None:
+    steps = encode_answers(planted, PROMPTS, ["Paris"] * len(PROMPTS))
+    clean = answer_log_probs(planted, steps)
+    seen: list[torch.Tensor] = []
+    other = threading.Thread(target=lambda: seen.append(answer_log_probs(planted, steps)))
+    with scaling(planted, steps.batch, [(2, 7)], factor=0.0):
+        other.start()
+        other.join(timeout=0.2)  # it waits for the model
+        turned = answer_log_probs(planted, steps)
+    other.join()
+    assert_equal_numbers(seen[0], clean)
+    assert float((turned - clean).abs().max()) > 0.1

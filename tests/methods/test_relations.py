@@ -92,6 +92,7 @@ def test_one_relation_has_no_other(planted: Specimen, tmp_path) -> None:
     assert alone.overall[1] is None
     assert alone.overall[0].estimate > 0
     assert alone.plot() is not None
+    assert "2 facts of capital, neurons times 2, interval over facts" in alone.verdict
     again = load_result(alone.save(tmp_path / "alone"))
     assert np.isnan(again.change[1]).all()
 
@@ -101,3 +102,16 @@ def test_nothing_to_turn_is_refused(planted: Specimen) -> None:
         intervene_relations(planted, FACTS[3:], factor=0.0)
     with pytest.raises(VesaliusError, match="num_controls=0"):
         intervene_relations(planted, FACTS, factor=0.0, num_controls=0)
+
+
+def test_an_answer_of_several_tokens_is_read_in_all_of_them(planted: Specimen) -> None:
+    long = HeldFact(
+        name="long", relation="capital", answer="Paris France", neurons=((2, 7),),
+        prompts=("the capital of France is [MASK] .",),
+    )  # fmt: skip
+    found = intervene_relations(planted, [long], factor=0.0)
+    alone = intervene(
+        planted, long.prompts, long.answer, long.neurons, factor=0.0, num_controls=0,
+        several_tokens=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.change[0], [alone.change], rtol=1e-4)

@@ -1,8 +1,9 @@
 """How far a located set is to be believed: effect against size, beside matched controls."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def evidence(
     """
     stopwatch = Stopwatch.start()
     _check(specimen, location, sizes, num_controls)
+    _check_factors(factors)
     ranking = _ranking(location, max(sizes))
     sizes = [size for size in sizes if size <= len(ranking)]
     make = partial(_sets, specimen, location, num_controls=num_controls)
@@ -144,6 +146,15 @@ def _check(specimen: Specimen, location: Location, sizes: Sequence[int], num_con
             given=f"sizes={list(sizes)}, num_controls={num_controls!r}",
             expected="growing sizes and a number of controls, whole numbers from 1",
             fix="leave them out",
+        )
+
+
+def _check_factors(factors: Sequence[float]) -> None:
+    if not len(factors) or not all(isinstance(f, Real) and math.isfinite(f) for f in factors):
+        raise VesaliusError(
+            given=f"factors={list(factors)}",
+            expected="at least one finite number",
+            fix="leave them out: 0 suppresses, 2 amplifies",
         )
 
 

@@ -217,7 +217,8 @@ def scaling(
 ) -> Generator[None, None, None]:
     """Multiply neurons at the row of interest of a batch while the context is open.
 
-    The context holds one forward pass of that batch, shapes [batch, position, neuron] inside.
+    The context holds one forward pass of that batch, shapes [batch, position, neuron] inside. The
+    model is at rest meanwhile, so that no other thread runs it with the neurons scaled.
 
     Raises:
         VesaliusError: a neuron that is not there, or feed-forward layers that did not fire.
@@ -239,7 +240,10 @@ def scaling(
         changed[everyone.unsqueeze(1), rows.unsqueeze(1), columns] *= factor
         return changed
 
-    with neurons_replaced(specimen.parts, scale, num_prompts=batch.num_prompts) as fired:
+    with (
+        specimen.at_rest(),
+        neurons_replaced(specimen.parts, scale, num_prompts=batch.num_prompts) as fired,
+    ):
         yield
     check_fired(fired, specimen.num_layers, specimen.model)
 

@@ -138,15 +138,21 @@ class RelationChanges(AbstractResult):
     def verdict(self) -> str:
         """One plain sentence with the means over relations."""
         names = ("their own facts", "a fact of another relation", "random neurons")
+        alone = len(self.relations) == 1
         told = [
-            f"{name} {found.estimate:+.2%} ({found.low:+.2%} to {found.high:+.2%})"
-            for name, found in zip(names, self.overall, strict=True)
+            f"{name} {self.change[kind, 0]:+.2%} ({self.low[kind, 0]:+.2%} to "
+            f"{self.high[kind, 0]:+.2%})"
+            if alone
+            else f"{name} {found.estimate:+.2%} ({found.low:+.2%} to {found.high:+.2%})"
+            for kind, (name, found) in enumerate(zip(names, self.overall, strict=True))
             if found is not None
         ]
+        where = self.relations[0] if alone else f"{len(self.relations)} relations"
+        over = "interval over facts" if alone else "mean over relations"
         without = f"; {self.num_empty} facts have no neurons" if self.num_empty else ""
         return (
-            f"{self.num_facts.sum()} facts of {len(self.relations)} relations, neurons times "
-            f"{self.factor:g}, mean over relations: {', '.join(told)}{without}."
+            f"{self.num_facts.sum()} facts of {where}, neurons times {self.factor:g}, {over}: "
+            f"{', '.join(told)}{without}."
         )
 
     def to_html(self, path: str | Path, *, force: bool = False) -> Path:
@@ -280,7 +286,9 @@ def _turned(
     memory_bytes: int,
 ) -> list[dict[str, Any]]:
     """One fact asked with every set that concerns it: a row for it, and one for each visitor."""
-    steps = encode_answers(specimen, fact.prompts, [fact.answer] * len(fact.prompts))
+    answers = [fact.answer] * len(fact.prompts)
+    # located with whatever target: an answer of several tokens is read token by token
+    steps = encode_answers(specimen, fact.prompts, answers, several_tokens=True)
     others = random_sets(specimen, fact.neurons, num_sets=num_controls, seed=seed)
     sets = [(), fact.neurons, *others, *(visitor.neurons for visitor in visitors)]
     probs = probs_scaled(specimen, steps, sets, factor=factor, memory_bytes=memory_bytes)
