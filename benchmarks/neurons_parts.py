@@ -121,7 +121,7 @@ def _beside_engine(question: Question, *, rounds: int) -> Found:
     )
     apart = {
         "encoding": lambda: encode_answers(specimen, prompts, [question.answer] * len(prompts)),
-        "guesses": lambda: best_guesses(specimen, steps, prompts),
+        "guesses": lambda: best_guesses(specimen, steps, prompts, logits=alone.logits),
         "fingerprint": lambda: specimen.fingerprint,
     }
     return {
