@@ -55,6 +55,8 @@ def test_a_sweep_is_turned_saved_and_drawn(
         (("--neurons", "0:1"), "--sweep with --neurons"),
         (("--dry-run",), "--sweep with --dry-run"),
         (("--selector", "luck"), "--selector luck"),
+        (("--preset", "paper", "--threshold", "0.3"), "--preset and --threshold"),
+        (("--controls", "0"), "--controls 0"),
     ],
 )
 def test_other_sources_are_refused(
@@ -70,3 +72,10 @@ def test_a_folder_that_is_no_sweep_is_refused(run: Run, bert_folder: Path, tmp_p
     ran = run("neurons", "suppress", "--model", bert_folder, "--sweep", tmp_path)
     assert ran.code == 1
     assert str(tmp_path) in ran.err
+
+
+def test_flags_of_a_sweep_need_one(run: Run, bert_folder: Path):
+    words = ("neurons", "suppress", "--model", bert_folder, "--min-answered", "0.2")
+    ran = run(*words, "--prompt", "The capital of France is [MASK].", "--answer", "Paris")
+    assert ran.code == 2
+    assert "without --sweep" in ran.err

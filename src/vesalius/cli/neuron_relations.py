@@ -3,7 +3,8 @@
 Source: arXiv 2104.08696, section 4.4.
 """
 
-from typing import TYPE_CHECKING, cast
+import dataclasses
+from typing import TYPE_CHECKING, Final, cast
 
 from vesalius.cli.errors import wrong_usage
 from vesalius.cli.flags import TurnFlags
@@ -16,6 +17,12 @@ from vesalius.core.errors import VesaliusError
 if TYPE_CHECKING:
     from vesalius.methods.knowledge_neurons.located import Selector
     from vesalius.methods.knowledge_neurons.relations import RelationChanges
+
+# what the sweep has decided, or what belongs to one fact
+_OTHER_SOURCES: Final = (
+    *("prompt", "answer", "subject", "facts", "neurons", "location", "dry_run"),
+    *("target", "foil", "preset", "baseline", "reference", "nodes", "rule", "threshold"),
+)
 
 
 def run_relations(flags: TurnFlags, *, factor: float) -> None:
@@ -52,7 +59,7 @@ def run_relations(flags: TurnFlags, *, factor: float) -> None:
             specimen,
             facts,
             factor=factor,
-            num_controls=max(flags.controls, 1),
+            num_controls=flags.controls,
             selector=selector,
             seed=flags.seed,
             memory=flags.memory,
@@ -62,13 +69,24 @@ def run_relations(flags: TurnFlags, *, factor: float) -> None:
 
 
 def _check(flags: TurnFlags) -> None:
-    names = ("prompt", "answer", "subject", "facts", "neurons", "location")
-    others = [f"--{name}" for name in names if getattr(flags, name)]
-    if others or flags.dry_run:
+    usual = {field.name: field.default for field in dataclasses.fields(flags)}
+    others = [
+        f"--{name.replace('_', '-')}"
+        for name in _OTHER_SOURCES
+        if getattr(flags, name) != usual[name]
+    ]
+    if others:
         wrong_usage(
-            given=f"--sweep with {' and '.join(others) or '--dry-run'}",
-            expected="the facts and neurons of the sweep, and at most a --relation of it",
+            given=f"--sweep with {' and '.join(others)}",
+            expected="the facts and neurons of the sweep as they were located, and at most a "
+            "--relation of it",
             fix="leave them out",
+        )
+    if flags.controls < 1:
+        wrong_usage(
+            given=f"--sweep with --controls {flags.controls}",
+            expected="one random set for each fact, or more",
+            fix="use --controls 1",
         )
     if flags.selector not in ("attribution", "activation"):
         wrong_usage(

@@ -44,6 +44,12 @@ def turn(flags: TurnFlags, *, verb: str) -> None:
 
         run_relations(flags, factor=factor)
         return
+    if flags.selector != "attribution" or flags.min_answered != 0.5:
+        wrong_usage(
+            given="--selector or --min-answered without --sweep",
+            expected="a sweep whose facts they choose",
+            fix="add --sweep FOLDER, or leave them out",
+        )
     from vesalius.cli.neuron_runs import run_neurons
 
     run_neurons(flags, verb=verb, factor=factor)

@@ -316,7 +316,7 @@ def _causal(
 def _sequence_to_sequence(
     specimen: Specimen, prompts: Sequence[str], said: Sequence[list[int]], pad_to: int | None
 ) -> Batch:
-    """T5 answers ``<extra_id_0> answer``; BART writes the sentence out and is read at its mask."""
+    """T5 answers ``<extra_id_0> answer``; BART's decoder is read right behind its start token."""
     tokenizer, config = specimen.tokenizer, specimen.model.config
     sentinel = tokenizer.mask_token or "<extra_id_0>"
     ids = [_ids(specimen, p.replace(MASK, sentinel)) for p in prompts]
@@ -343,6 +343,13 @@ def _pad(
             given=f"a prompt of {longest} tokens and pad_to={pad_to}",
             expected="prompts that fit what they are padded to",
             fix="shorten the prompt, or leave pad_to (preset 'paper') out",
+        )
+    limit = specimen.max_tokens
+    if pad_to is not None and limit is not None and pad_to > limit:
+        raise VesaliusError(
+            given=f"pad_to={pad_to} for {specimen.name}",
+            expected=f"at most {limit} tokens, its positions",
+            fix="choose a smaller pad_to, such as locate_preset('paper', pad_to=...)",
         )
     longest = longest if pad_to is None else pad_to
     _check_length(specimen, longest)
