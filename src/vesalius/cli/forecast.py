@@ -67,7 +67,7 @@ def _forecast(
     # the streams of a layer pass every block above, and their own where it cannot be split
     unsplit = sum(part.name not in specimen.plan.splits for part in specimen.plan.calls)
     stairs = num_layers * (num_layers - 1) // 2 + unsplit
-    num_clean = num_layers * num_prompts * (2 * located + turned)  # the walk, and the guesses
+    num_clean = num_layers * num_prompts * (located + turned)  # the walk gives the guesses too
     forward = stairs * (num_streams + num_at_zero) + num_clean
     backward = stairs * num_streams
     seconds = _seconds_of_a_pass(specimen, batch) / (num_layers * num_prompts)
