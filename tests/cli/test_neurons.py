@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +307,11 @@ def test_a_real_interruption_leaves_whole_results_alone(bert_folder: Path, tmp_p
     facts.write_text(line * 2000)
     script = Path(sys.executable).with_name("vesalius")
     words = ("neurons", "locate", "--model", bert_folder, "--facts", facts, "--out", out)
-    process = subprocess.Popen([script, *words], stderr=subprocess.PIPE, text=True)
+    # a shell's background job ignores SIGINT, and its children inherit that
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        [script, *words], stderr=subprocess.PIPE, text=True, preexec_fn=listens
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("0003-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
