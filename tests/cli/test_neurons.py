@@ -261,7 +261,7 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, bert_folder: Path, tmp_pa
     # 3 prompts, 2 layers, 5 nodes: only the streams of layer 0 have a block above them
     assert (row["prompts"], row["layers"], row["streams"]) == (3, 2, 30)
     assert row["backward_block_passes"] == 5 * 3
-    clean, turned = 2 * 2 * 3, (2 + 4) * 2 * 3
+    clean, turned = 2 * 3, (2 + 4) * 2 * 3  # the walk gives the guesses too
     assert row["forward_block_passes"] == 5 * 3 + clean + turned
     (other,) = run(*words, "--rule", "gauss_legendre", "--controls", 4, "--json").json()["forecast"]
     assert other["forward_block_passes"] == row["forward_block_passes"] + 3  # F(0) by its own climb

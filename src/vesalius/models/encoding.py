@@ -344,13 +344,6 @@ def _pad(
             expected="prompts that fit what they are padded to",
             fix="shorten the prompt, or leave pad_to (preset 'paper') out",
         )
-    limit = specimen.max_tokens
-    if pad_to is not None and limit is not None and pad_to > limit:
-        raise VesaliusError(
-            given=f"pad_to={pad_to} for {specimen.name}",
-            expected=f"at most {limit} tokens, its positions",
-            fix="choose a smaller pad_to, such as locate_preset('paper', pad_to=...)",
-        )
     longest = longest if pad_to is None else pad_to
     _check_length(specimen, longest)
     filler = specimen.tokenizer.pad_token_id
