@@ -15,7 +15,7 @@ from vesalius.cli.output import emit, emit_json, emit_table
 from vesalius.cli.progress import working
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
-from vesalius.data.bags import FactBag, bundled_bags, gap_last
+from vesalius.data.bags import MASK, FactBag, bundled_bags, gap_last
 from vesalius.data.edit_cases import edit_case
 from vesalius.data.facts import Fact, load_facts, load_relations, prompts_for
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vesalius.methods.knowledge_neurons.edits import Edit
     from vesalius.methods.knowledge_neurons.verdict import Verdict
     from vesalius.models.specimen import Specimen
-
-MASK = "[MASK]"  # vesalius.models.encoding.MASK, which would load torch
 
 
 def run_judge(flags: JudgeFlags) -> None:

@@ -14,10 +14,8 @@ from vesalius.cli.errors import say, wrong_usage
 from vesalius.cli.flags import AbstractQuestionFlags
 from vesalius.core.errors import VesaliusError
 from vesalius.data.bag_files import read_bags
-from vesalius.data.bags import FactBag
+from vesalius.data.bags import MASK, FactBag
 from vesalius.data.facts import Fact, load_facts, prompts_for
-
-MASK = "[MASK]"  # vesalius.models.encoding.MASK, which would load torch
 
 
 @final

@@ -69,6 +69,30 @@ def bootstrap_interval(
     )
 
 
+def ratio_interval(
+    numerators: Num[np.ndarray, " item"],
+    denominators: Num[np.ndarray, " item"],
+    *,
+    generator: np.random.Generator,
+    num_resamples: int = 1000,
+) -> Interval:
+    """Bracket sum(numerators) / sum(denominators), each of shape [item]; items are drawn in pairs.
+
+    Raises:
+        VesaliusError: no items, or unequal numbers of them.
+    """
+    _check_pairs(numerators, denominators)
+
+    def ratio(drawn: Any, axis: int) -> Any:
+        places = drawn.astype(int)  # of items, so that the two numbers of one stay together
+        return numerators[places].sum(axis=axis) / denominators[places].sum(axis=axis)
+
+    places = np.arange(len(numerators), dtype=np.float64)
+    return bootstrap_interval(
+        places, generator=generator, statistic=ratio, num_resamples=num_resamples
+    )
+
+
 def paired_difference(
     first: Num[np.ndarray, " item"],
     second: Num[np.ndarray, " item"],

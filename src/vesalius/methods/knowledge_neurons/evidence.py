@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +17,7 @@ from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.methods.knowledge_neurons.result import Evidence, Location
 from vesalius.models.answers import encode_answers
 from vesalius.models.specimen import Specimen
-from vesalius.numerics.statistics import bootstrap_interval
+from vesalius.numerics.statistics import ratio_interval
 from vesalius.parallel.memory import parse_bytes
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -222,34 +221,15 @@ def _changes(
     for place in np.ndindex(*shape):
         numbers["change"][place] = relative_change(before, prob_after[place][None])[0]
         if len(before) > 1:
-            numbers["low"][place], numbers["high"][place] = _over_prompts(
-                before, prob_after[place], seed=derive_seed(seed, "bootstrap", *place)
-            )
+            generator = np.random.default_rng(derive_seed(seed, "bootstrap", *place))
+            found = ratio_interval(prob_after[place] - before, before, generator=generator)
+            numbers["low"][place], numbers["high"][place] = found.low, found.high
         for name, after in (("random", random_after), ("active", active_after)):
             changes = relative_change(before, after[place])
             numbers[f"{name}_mean"][place] = changes.mean()
             low, high = np.quantile(changes, [0.025, 0.975])
             numbers[f"{name}_low"][place], numbers[f"{name}_high"][place] = low, high
     return numbers
-
-
-def _over_prompts(
-    before: Float[np.ndarray, " prompt"], after: Float[np.ndarray, " prompt"], *, seed: int
-) -> tuple[float, float]:
-    """A bootstrap interval of the ratio of means: prompts are drawn, both of their numbers."""
-
-    def ratio(drawn: Any, axis: int) -> Any:
-        # positions of prompts are drawn as numbers, so that before and after stay together
-        places = drawn.astype(int)
-        return (after[places] - before[places]).mean(axis=axis) / before[places].mean(axis=axis)
-
-    found = bootstrap_interval(
-        np.arange(len(before), dtype=np.float64),
-        generator=np.random.default_rng(seed),
-        statistic=ratio,
-        num_resamples=1000,
-    )
-    return found.low, found.high
 
 
 def _verdict(

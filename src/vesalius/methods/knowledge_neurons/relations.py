@@ -30,7 +30,7 @@ from vesalius.methods.knowledge_neurons.located import (
 from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.models.answers import encode_answers
 from vesalius.models.specimen import Specimen
-from vesalius.numerics.statistics import Interval, bootstrap_interval
+from vesalius.numerics.statistics import Interval, bootstrap_interval, ratio_interval
 from vesalius.parallel.memory import parse_bytes
 
 OWN: Final = "own"
@@ -361,14 +361,5 @@ def _ratio_interval(rows: Sequence[Mapping[str, Any]], *, seed: int) -> tuple[fl
     moved = weight * np.array([row["prob_change"] for row in rows])
     before = weight * np.array([row["prob_before"] for row in rows])
 
-    def ratio(drawn: Any, axis: int) -> Any:
-        places = drawn.astype(int)
-        return moved[places].sum(axis=axis) / before[places].sum(axis=axis)
-
-    found = bootstrap_interval(
-        np.arange(len(rows), dtype=np.float64),
-        generator=np.random.default_rng(seed),
-        statistic=ratio,
-        num_resamples=1000,
-    )
+    found = ratio_interval(moved, before, generator=np.random.default_rng(seed))
     return found.estimate, found.low, found.high
