@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from vesalius.models.encoding import MASK as MASK
     from vesalius.models.encoding import answer_ids as answer_ids
     from vesalius.models.encoding import encode_prompts as encode_prompts
-    from vesalius.models.encoding import encode_texts as encode_texts
     from vesalius.models.opening import open as open
     from vesalius.models.parts import PartsRule as PartsRule
     from vesalius.models.parts import register_parts as register_parts
     from vesalius.models.specimen import Specimen as Specimen
+    from vesalius.models.texts import encode_texts as encode_texts
 
 __all__ = [
     "MASK",
@@ -48,7 +48,7 @@ _LAZY = {
     "answer_ids": ("vesalius.models.encoding", "answer_ids"),
     "check": ("vesalius.models.checking", "check"),
     "encode_prompts": ("vesalius.models.encoding", "encode_prompts"),
-    "encode_texts": ("vesalius.models.encoding", "encode_texts"),
+    "encode_texts": ("vesalius.models.texts", "encode_texts"),
     "open": ("vesalius.models.opening", "open"),
     "register_parts": ("vesalius.models.parts", "register_parts"),
     "slots_edited": ("vesalius.models.edits", "slots_edited"),

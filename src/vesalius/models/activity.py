@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
-from vesalius.models.encoding import MASK, encode_texts
+from vesalius.models.encoding import MASK
 from vesalius.models.ladder import run_model
 from vesalius.models.neurons import check_fired, neurons_replaced
 from vesalius.models.specimen import Specimen
+from vesalius.models.texts import encode_texts
 
 _TEXTS_AT_ONCE = 64
 

@@ -75,6 +75,38 @@ class Batch:
             else self.decoder_row.index_select(0, prompts),
         )
 
+    def lengths(self) -> Int[Tensor, " batch"]:
+        """Count the tokens of every prompt that are no padding, shape [batch].
+
+        A batch without a mask has none, one without texts counts 1 each.
+
+        Source: this project.
+        """
+        mask = self.inputs.get("attention_mask")
+        if isinstance(mask, Tensor):
+            return mask.sum(1)
+        ids = self.inputs.get("input_ids")
+        width = ids.shape[1] if isinstance(ids, Tensor) else 1
+        return torch.full_like(self.row, width)
+
+    def trimmed(self) -> "Batch":
+        """Leave out the columns in which every prompt is padding; the decoder's inputs stay.
+
+        Source: padding that changes nothing need not be computed.
+        """
+        mask = self.inputs.get("attention_mask")
+        if not isinstance(mask, Tensor) or mask.dim() != 2:
+            return self
+        used = mask.any(0).nonzero()[:, 0]
+        first, end = int(used[0]), int(used[-1]) + 1
+
+        def cut(name: str, value: Any) -> Any:
+            along = isinstance(value, Tensor) and value.shape == mask.shape
+            return value[:, first:end] if along and not name.startswith("decoder_") else value
+
+        inputs = {name: cut(name, value) for name, value in self.inputs.items()}
+        return Batch(inputs=inputs, row=self.row - first, decoder_row=self.decoder_row)
+
     def one_position(self) -> "Batch":
         """Keep only the row of interest of every input along positions.
 

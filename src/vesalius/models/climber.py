@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vesalius.models.calls import of_streams
-from vesalius.models.costs import recorded_cost
+from vesalius.models.costs import StreamCost, recorded_cost
 from vesalius.models.integrals import Staircase, StaircaseOptions, complete
 from vesalius.models.ladder import Ladder, Streams
 from vesalius.models.objectives import Objective
@@ -102,12 +102,9 @@ class Climber:
         values: list[Tensor] = []
         for run in self._runs(sites, len(rule.nodes) * len(prompts)):
             chosen = sites[run.start : run.stop]
-            with torch.enable_grad():
-                climb = self._climb(chosen, rule.nodes, prompts)
-            values.append(climb.values)
-            for site, gradient in zip(chosen, climb.gradients, strict=True):
-                weights = torch.tensor(rule.weights, dtype=gradient.dtype, device=gradient.device)
-                mean = torch.einsum("n,nb...->b...", weights, gradient)
+            found, means = self._means(chosen, rule, prompts)
+            values.append(found)
+            for site, mean in zip(chosen, means, strict=True):
                 if len(prompts) < num_prompts:
                     zeros = mean.new_zeros((num_prompts, *mean.shape[1:]))
                     mean = zeros.index_copy(0, prompts.to(mean.device), mean)
@@ -115,19 +112,41 @@ class Climber:
                 attributions.append(_wide(site.read(mean, rows)))
         return attributions, torch.cat(values)
 
+    def _means(self, sites: list[Site], rule: Rule, prompts: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Values [site, node, prompt], and each site's gradient averaged over the nodes.
+
+        Where the copies of one site do not fit the memory, its nodes are climbed in turn.
+        """
+        at_once = len(rule.nodes)
+        if len(sites) == 1:
+            each = len(prompts) * self._cost().above(sites[0].call.index)
+            at_once = min(at_once, max(1, self.options.memory_bytes // each))
+        values: list[Tensor] = []
+        means: list[Tensor] = []
+        for first in range(0, len(rule.nodes), at_once):
+            part = slice(first, first + at_once)
+            with torch.enable_grad():
+                climb = self._climb(sites, rule.nodes[part], prompts)
+            values.append(climb.values)
+            added = [_weighted(gradient, rule.weights[part]) for gradient in climb.gradients]
+            means = [a + b for a, b in zip(means, added, strict=True)] if means else added
+        return torch.cat(values, dim=1), means
+
     def _runs(self, sites: list[Site], num_streams: int) -> list[range]:
         """Cut the sites into runs whose streams fit the memory."""
-        calls = self.ladder.calls
-        num_rows = 1 if self.ladder.slices_tail else calls[-1].num_positions
-        cost = recorded_cost(
-            [call.part for call in calls],
-            [call.hidden for call in calls],
-            num_logits=self.ladder.logits.shape[1] * num_rows,
-        )
-        return cost.runs(
+        return self._cost().runs(
             [site.call.index for site in sites],
             num_streams=num_streams,
             memory_bytes=self.options.memory_bytes,
+        )
+
+    def _cost(self) -> StreamCost:
+        calls = self.ladder.calls
+        num_rows = 1 if self.ladder.slices_tail else calls[-1].num_positions
+        return recorded_cost(
+            [call.part for call in calls],
+            [call.hidden for call in calls],
+            num_logits=self.ladder.logits.shape[1] * num_rows,
         )
 
     def _climb(self, sites: list[Site], nodes: Sequence[float], prompts: Tensor) -> _Climb:
@@ -144,8 +163,8 @@ class Climber:
             for site in sites:
                 if site.call.index != call.index:
                     continue
-                signal = site.at_rows(ladder.rows(call.index)) if one_row else site.signal
-                leaf = site.along(signal, nodes, prompts).detach()
+                rows = ladder.rows(call.index) if one_row else None
+                leaf = site.along(nodes, prompts, rows=rows).detach()
                 leaf.requires_grad_(torch.is_grad_enabled())
                 leaves.append(leaf)
                 hidden = site.insert(ladder, leaf, prompt, one_row=one_row)
@@ -195,6 +214,12 @@ class Climber:
 def _wide(numbers: Tensor) -> Tensor:
     """At least single precision, for sums of half-precision numbers."""
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _weighted(gradient: Tensor, weights: Sequence[float]) -> Tensor:
+    """Average leaf gradients [node, prompt, ...] over the nodes of a rule, or a part of them."""
+    shares = torch.tensor(weights, dtype=gradient.dtype, device=gradient.device)
+    return torch.einsum("n,nb...->b...", shares, gradient)
 
 
 def _total(attribution: Tensor) -> Tensor:

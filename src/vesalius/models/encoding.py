@@ -79,7 +79,7 @@ def encode_gaps(
             expected="a language model, which answers prompts with words",
             fix="open a masked, causal or sequence-to-sequence language model",
         )
-    _need_tokenizer(specimen)
+    need_tokenizer(specimen)
     if isinstance(prompts, str) or not prompts:
         raise VesaliusError(
             given="no list of prompts" if prompts else "no prompts",
@@ -93,29 +93,6 @@ def encode_gaps(
     if specimen.task == "seq2seq-lm":
         return _sequence_to_sequence(specimen, texts, begun, pad_to)
     return _masked(specimen, texts, begun, num_open or [1] * len(texts), pad_to)
-
-
-def encode_texts(specimen: Specimen, texts: Sequence[str]) -> Batch:
-    """Turn texts for a classifier into one padded batch, read at the first position.
-
-    Args:
-        specimen: the opened model.
-        texts: what to classify.
-
-    Returns:
-        A batch of shape [prompt, position].
-
-    Raises:
-        VesaliusError: no texts, or an empty one.
-
-    Source: the tokenizers of the transformers library.
-    """
-    _need_tokenizer(specimen)
-    if not texts:
-        raise VesaliusError(given="no texts", expected="at least one", fix='pass ["A fine film."]')
-    ids = [_ids(specimen, _not_empty(text)) for text in texts]
-    inputs = _pad(specimen, ids, left=False)
-    return Batch(inputs=inputs, row=torch.zeros(len(texts), dtype=torch.long)).to(specimen.device)
 
 
 def answer_ids(specimen: Specimen, answers: Sequence[str]) -> Int[Tensor, " batch"]:
@@ -184,8 +161,8 @@ def _cuts(specimen: Specimen, answer: str, *, led: bool) -> list[list[int]]:
     Byte-level vocabularies hold a word behind a space and at the start of a text as two tokens;
     one of them is never taken for the other.
     """
-    tokenizer = _need_tokenizer(specimen)
-    word = _not_empty(answer).strip()
+    tokenizer = need_tokenizer(specimen)
+    word = not_empty(answer).strip()
     spellings = [f" {word}", word] if led else [word, f" {word}"]
     cuts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in spellings]
     known = [cut for cut in cuts if cut and tokenizer.unk_token_id not in cut]
@@ -196,7 +173,14 @@ def _cuts(specimen: Specimen, answer: str, *, led: bool) -> list[list[int]]:
     return fitting or known
 
 
-def _need_tokenizer(specimen: Specimen) -> Any:
+def need_tokenizer(specimen: Specimen) -> Any:
+    """Give the tokenizer of a model, no shapes.
+
+    Raises:
+        VesaliusError: there is none.
+
+    Source: this project.
+    """
     if specimen.tokenizer is None:
         raise VesaliusError(
             given=f"{specimen.name} without a tokenizer",
@@ -206,7 +190,14 @@ def _need_tokenizer(specimen: Specimen) -> Any:
     return specimen.tokenizer
 
 
-def _not_empty(text: str) -> str:
+def not_empty(text: str) -> str:
+    """Give back a text with something in it, no shapes.
+
+    Raises:
+        VesaliusError: there is nothing in it.
+
+    Source: this project.
+    """
     if not text.strip():
         raise VesaliusError(
             given="an empty text", expected="words", fix="write a sentence with [MASK] in it"
@@ -215,7 +206,7 @@ def _not_empty(text: str) -> str:
 
 
 def _one_mask(prompt: str) -> str:
-    count = _not_empty(prompt).count(MASK)
+    count = not_empty(prompt).count(MASK)
     if count != 1:
         raise VesaliusError(
             given=f"{count} masks in {prompt!r}",
@@ -226,23 +217,30 @@ def _one_mask(prompt: str) -> str:
 
 
 def _before_mask(prompt: str) -> str:
-    before, _, after = _not_empty(prompt).partition(MASK)
+    before, _, after = not_empty(prompt).partition(MASK)
     if after.strip(" .!?\n"):
         raise VesaliusError(
             given=f"{prompt!r}: words after the gap, and a model that reads from left to right",
             expected="a prompt that ends where the answer begins",
             fix="put [MASK] at the end, or open a masked language model",
         )
-    return _not_empty(before).rstrip()
+    return not_empty(before).rstrip()
 
 
 def _ids(specimen: Specimen, text: str) -> list[int]:
     ids: list[int] = specimen.tokenizer(text)["input_ids"]
-    _check_length(specimen, len(ids))
+    check_length(specimen, len(ids))
     return ids
 
 
-def _check_length(specimen: Specimen, num_tokens: int) -> None:
+def check_length(specimen: Specimen, num_tokens: int) -> None:
+    """Insist that a text fits the positions of a model, no shapes.
+
+    Raises:
+        VesaliusError: it is longer.
+
+    Source: this project.
+    """
     limit = specimen.max_tokens
     if limit is not None and num_tokens > limit:
         raise VesaliusError(
@@ -287,7 +285,7 @@ def _masked(
         gap = _gap_of(prompt, found, mask, name=tokenizer.mask_token)
         ids.append([*found[:gap], *tokens, *[mask] * count, *found[gap + 1 :]])
         rows.append(gap + len(tokens))
-    inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
+    inputs = pad_ids(specimen, ids, left=False, pad_to=pad_to)
     return Batch(inputs=inputs, row=torch.tensor(rows)).to(specimen.device)
 
 
@@ -306,7 +304,7 @@ def _causal(
     specimen: Specimen, prompts: Sequence[str], said: Sequence[list[int]], pad_to: int | None
 ) -> Batch:
     ids = [[*_open_ended(specimen, p), *t] for p, t in zip(prompts, said, strict=True)]
-    inputs = _pad(specimen, ids, left=True, pad_to=pad_to)
+    inputs = pad_ids(specimen, ids, left=True, pad_to=pad_to)
     if accepts(specimen.model, "position_ids"):
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)
     row = torch.full((len(ids),), inputs["input_ids"].shape[1] - 1)
@@ -323,20 +321,27 @@ def _sequence_to_sequence(
     gap = tokenizer.convert_tokens_to_ids(sentinel)
     places = [_gap_of(p, i, gap, name=sentinel) for p, i in zip(prompts, ids, strict=True)]
     row = torch.tensor(places)
-    inputs = _pad(specimen, ids, left=False, pad_to=pad_to)
+    inputs = pad_ids(specimen, ids, left=False, pad_to=pad_to)
     start: Any = getattr(config, "decoder_start_token_id", None)
     begun = [start if start is not None else tokenizer.pad_token_id]
     begun += [gap] if tokenizer.mask_token is None else []
     written = [[*begun, *tokens] for tokens in said]
     # a decoder reads from the left: what fills up behind the last token changes nothing before it
-    inputs["decoder_input_ids"] = _pad(specimen, written, left=False)["input_ids"]
+    inputs["decoder_input_ids"] = pad_ids(specimen, written, left=False)["input_ids"]
     decoder_row = torch.tensor([len(tokens) - 1 for tokens in written])
     return Batch(inputs=inputs, row=row, decoder_row=decoder_row).to(specimen.device)
 
 
-def _pad(
+def pad_ids(
     specimen: Specimen, ids: list[list[int]], *, left: bool, pad_to: int | None = None
 ) -> dict[str, Tensor]:
+    """Fill token ids up to the longest, or to ``pad_to``: ids and mask, [prompt, position].
+
+    Raises:
+        VesaliusError: an entry longer than ``pad_to`` or than the model.
+
+    Source: padding as in the tokenizers of the transformers library.
+    """
     longest = max(map(len, ids))
     if pad_to is not None and longest > pad_to:
         raise VesaliusError(
@@ -345,7 +350,7 @@ def _pad(
             fix="shorten the prompt, or leave pad_to (preset 'paper') out",
         )
     longest = longest if pad_to is None else pad_to
-    _check_length(specimen, longest)
+    check_length(specimen, longest)
     filler = specimen.tokenizer.pad_token_id
     filler = 0 if filler is None else filler
     padded = torch.full((len(ids), longest), filler)

@@ -6,7 +6,7 @@ gradient along the line becomes an attribution.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -44,23 +44,22 @@ class NeuronSite:
         """The clean neurons."""
         return self.signal
 
-    def at_rows(self, _rows: Tensor) -> Float[Tensor, "batch neuron"]:
-        """The signal at one row: neurons are taken there anyway.
+    def started(self, neurons: Float[Tensor, "batch neuron"]) -> "NeuronSite":
+        """Begin the line at other neurons than zero, shape [batch, neuron].
 
-        Source: arXiv 2104.08696, section 3.1.
+        Source: baselines of arXiv 1703.01365.
         """
-        return self.signal
+        return replace(self, start=neurons.to(self.signal))
 
-    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
-        """Points of the line from ``start`` to the neurons, shape [node * prompt, neuron].
+    def along(
+        self, nodes: Sequence[float], prompts: Tensor, *, rows: Tensor | None
+    ) -> Float[Tensor, "stream neuron"]:
+        """Points of the line to the neurons, [node * prompt, neuron]; ``rows`` change nothing.
 
         Source: arXiv 1703.01365, the straight path from a baseline.
         """
-        end = of_streams(signal, prompts)
-        if self.start is None:
-            return scaled(end, nodes)
-        start = of_streams(self.start, prompts)
-        return scaled(end - start, nodes) + start.repeat(len(nodes), 1)
+        del rows  # neurons are those of the row of interest anyway
+        return line(self.signal, self.start, nodes, prompts)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -99,8 +98,9 @@ class NeuronSite:
 class ContextSite:
     """The attention probabilities A of a registered module, through what they are used for.
 
-    A enters the model only as A V. Scaling A by a scales A V by a, and dF/dA = dF/d(AV) V^T, so
-    streams carry the context A V [batch, query, head, d_head] and no square matrix.
+    A enters the model only as A V. A line from B to A is one from B V to A V, and
+    dF/dA = dF/d(AV) V^T, so streams carry the context A V [batch, query, head, d_head] and no
+    square matrix. ``start_weights`` is B, ``start`` is B V; None is zero.
     """
 
     call: BlockCall
@@ -108,6 +108,8 @@ class ContextSite:
     weights: Float[Tensor, "batch head query key"]
     values: Float[Tensor, "batch head key d_head"]
     signal: Float[Tensor, "batch query head d_head"]
+    start_weights: Float[Tensor, "batch head query key"] | None = None
+    start: Float[Tensor, "batch query head d_head"] | None = None
 
     @property
     def name(self) -> str:
@@ -119,19 +121,26 @@ class ContextSite:
         """The clean attention probabilities."""
         return self.weights
 
-    def at_rows(self, rows: Tensor) -> Float[Tensor, "batch query head d_head"]:
-        """The context of one query row [batch] of every prompt, the query axis kept with size 1.
+    def started(self, weights: Float[Tensor, "batch head query key"]) -> "ContextSite":
+        """Begin the line at other probabilities than zero, shape [batch, head, query, key].
 
-        Source: the target-row shortcut of docs/architecture.md.
+        Source: baselines of arXiv 1703.01365; derivation above is ours.
         """
-        return take_rows(self.signal, rows)
+        weights = weights.to(self.weights)
+        context = torch.einsum("bhqk,bhkd->bqhd", weights, self.values)
+        return replace(self, start_weights=weights, start=context)
 
-    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
-        """Points of the line from zero to the context, shape [node * prompt, ...].
+    def along(
+        self, nodes: Sequence[float], prompts: Tensor, *, rows: Tensor | None
+    ) -> Float[Tensor, "stream query head d_head"]:
+        """Points of the line to the context [node * prompt, ...], of one row where rows are given.
 
         Source: arXiv 2004.11207, section 3.
         """
-        return scaled(of_streams(signal, prompts), nodes)
+        if rows is None:
+            return line(self.signal, self.start, nodes, prompts)
+        start = None if self.start is None else take_rows(self.start, rows)
+        return line(take_rows(self.signal, rows), start, nodes, prompts)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -153,12 +162,15 @@ class ContextSite:
 
         Source: arXiv 2004.11207, Attr_h(A) of section 3.
         """
+        moved = self.weights
+        if self.start_weights is not None:
+            moved = moved - self.start_weights
         gradient = torch.einsum("bqhd,bhkd->bhqk", mean_gradient, self.values.to(mean_gradient))
-        if gradient.shape[2] == self.weights.shape[2]:
-            return self.weights * gradient
-        row = take_rows(self.weights, rows, axis=2) * gradient
+        if gradient.shape[2] == moved.shape[2]:
+            return gradient.mul_(moved)  # in place: a square matrix per head is the largest thing
+        row = take_rows(moved, rows, axis=2) * gradient
         index = rows.view(-1, 1, 1, 1).expand_as(row)
-        return torch.zeros_like(self.weights, dtype=row.dtype).scatter(2, index, row)
+        return torch.zeros_like(moved, dtype=row.dtype).scatter(2, index, row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +180,7 @@ class SoftmaxSite:
     call: BlockCall
     module: nn.Module
     signal: Float[Tensor, "batch head query key"]
+    start: Float[Tensor, "batch head query key"] | None = None
 
     @property
     def name(self) -> str:
@@ -179,19 +192,22 @@ class SoftmaxSite:
         """The clean attention probabilities."""
         return self.signal
 
-    def at_rows(self, _rows: Tensor) -> Float[Tensor, "batch head query key"]:
-        """The signal as it is: a softmax cannot be cut to a row.
+    def started(self, weights: Float[Tensor, "batch head query key"]) -> "SoftmaxSite":
+        """Begin the line at other probabilities than zero, shape [batch, head, query, key].
 
-        Source: the target-row shortcut of docs/architecture.md.
+        Source: baselines of arXiv 1703.01365.
         """
-        return self.signal
+        return replace(self, start=weights.to(self.signal))
 
-    def along(self, signal: Tensor, nodes: Sequence[float], prompts: Tensor) -> Tensor:
-        """Points of the line from zero to the probabilities, shape [node * prompt, ...].
+    def along(
+        self, nodes: Sequence[float], prompts: Tensor, *, rows: Tensor | None
+    ) -> Float[Tensor, "stream head query key"]:
+        """Points of the line to the probabilities [node * prompt, ...]; ``rows`` change nothing.
 
         Source: arXiv 2004.11207, section 3.
         """
-        return scaled(of_streams(signal, prompts), nodes)
+        del rows  # a softmax cannot be cut to a row
+        return line(self.signal, self.start, nodes, prompts)
 
     def insert(
         self, ladder: Ladder, leaf: Tensor, prompt: Tensor, *, one_row: bool
@@ -211,19 +227,26 @@ class SoftmaxSite:
 
         Source: arXiv 2004.11207, Attr_h(A) of section 3.
         """
-        return self.signal * mean_gradient
+        moved = self.signal if self.start is None else self.signal - self.start
+        return moved * mean_gradient
 
 
 Site = NeuronSite | ContextSite | SoftmaxSite
 
 
-def scaled(signal: Tensor, nodes: Sequence[float]) -> Tensor:
-    """Copies of a signal [batch, ...] at every node, [node * batch, ...].
+def line(signal: Tensor, start: Tensor | None, nodes: Sequence[float], prompts: Tensor) -> Tensor:
+    """Points between a start and a signal [batch, ...] at every node, [node * prompt, ...].
 
-    Source: the straight path from zero, arXiv 1703.01365.
+    ``start`` has the signal's shape; None is zero.
+
+    Source: the straight path from a baseline, arXiv 1703.01365.
     """
-    scale = torch.tensor(nodes, dtype=signal.dtype, device=signal.device)
-    return torch.einsum("n,b...->nb...", scale, signal).flatten(0, 1)
+    end = of_streams(signal, prompts)
+    begin = None if start is None else of_streams(start, prompts)
+    moved = end if begin is None else end - begin
+    scale = torch.tensor(nodes, dtype=moved.dtype, device=moved.device)
+    points = torch.einsum("n,b...->nb...", scale, moved)
+    return (points if begin is None else points + begin).flatten(0, 1)
 
 
 def _attention_name(call: BlockCall, module: nn.Module) -> str:

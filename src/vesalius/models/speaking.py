@@ -13,10 +13,11 @@ from torch import Tensor
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
-from vesalius.models.encoding import answer_tokens, encode_gaps, encode_prompts, encode_texts
+from vesalius.models.encoding import answer_tokens, encode_gaps, encode_prompts
 from vesalius.models.ladder import accepts, run_model
 from vesalius.models.reading import checked_logits, row_logits, runs_of
 from vesalius.models.specimen import Specimen
+from vesalius.models.texts import encode_texts
 
 
 @final

@@ -78,17 +78,20 @@ def attribute_attention(
     *,
     objective: Objective,
     options: StaircaseOptions = ATTENTION_OPTIONS,
+    start: Sequence[Tensor] | None = None,
 ) -> Staircase:
-    """Integrate the gradient along the scaling of every attention module's probabilities.
+    """Integrate the gradient along the line to every attention module's probabilities.
 
     Args:
         specimen: the opened model.
         batch: prompts; their row of interest is where logits are read.
         objective: from logits [stream, vocab] and prompt [stream] to values [stream].
         options: quadrature, refinement and memory.
+        start: where the line begins, by site [batch, head, query, key]; zero (the paper), which
+            scales the probabilities, where left out.
 
     Raises:
-        VesaliusError: the model's attention can be reached in no known way.
+        VesaliusError: attention that can be reached in no known way, or another number of sites.
 
     Source: arXiv 2004.11207, section 3; staircase: docs/architecture.md.
     """
@@ -98,7 +101,14 @@ def attribute_attention(
             expected="an attention class that `vesalius check` lists as supported",
             fix="open another architecture, or register this class with AttentionInterface",
         )
-    return _attribute(specimen, batch, objective, options, neurons=False)
+    num_sites = sum(len(call.attentions) for call in specimen.plan.calls)
+    if start is not None and len(start) != num_sites:
+        raise VesaliusError(
+            given=f"a start for {len(start)} attention sites",
+            expected=f"one for each of the {num_sites} sites, [batch, head, query, key]",
+            fix="read it with vesalius.models.attention_replay.read_attention",
+        )
+    return _attribute(specimen, batch, objective, options, neurons=False, start=start)
 
 
 def _attribute(
@@ -217,12 +227,8 @@ def _record(
 
 
 def _started(sites: Sequence[Site], start: Sequence[Tensor]) -> list[Site]:
-    """The neuron sites of all layers with other starts of their lines."""
-    begun: list[Site] = []
-    for site, layer in zip(sites, start, strict=True):
-        assert isinstance(site, NeuronSite)
-        begun.append(replace(site, start=layer.to(site.signal)))
-    return begun
+    """The sites with other starts of their lines."""
+    return [site.started(begin) for site, begin in zip(sites, start, strict=True)]
 
 
 def _shifted(objective: Objective, first: int) -> Objective:

@@ -206,6 +206,7 @@ def _run(plan: FinetunePlan, seed: int) -> SeedRun:
         seed=seed,
         splits=plan.splits,
         label_names=plan.data.label_names,
+        num_texts=1 if plan.data.splits["train"].pairs is None else 2,
         options=plan.options,
         identity={name: str(value) for name, value in plan.identity.items()},
         folder=folder,

@@ -18,6 +18,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.models import zoo
 from vesalius.models.linear import is_finite
 from vesalius.models.parts import Parts, find_parts
+from vesalius.models.texts import NUM_TEXTS
 from vesalius.training.random_state import seeded
 
 # These count positions from pad_token_id + 1, so two of the table are never used.
@@ -138,10 +139,13 @@ def build_classifier(
     *,
     label_names: Sequence[str],
     seed: int,
+    num_texts: int = 1,
     from_scratch: bool = False,
     pooling: str = "mean",
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Load the weights, or draw all of them at random, with a new head of one row per label.
+
+    The configuration tells from then on whether the model reads texts or pairs (``num_texts``).
 
     Returns the model in float32 and what a reader of its card should know.
 
@@ -156,6 +160,7 @@ def build_classifier(
     config.num_labels = len(labels)
     config.id2label, config.label2id = labels, {name: i for i, name in labels.items()}
     config.problem_type = "single_label_classification"
+    setattr(config, NUM_TEXTS, num_texts)
     config.pad_token_id = source.tokenizer.pad_token_id
     config.dtype = torch.float32
     notes: tuple[str, ...] = ()

@@ -135,6 +135,7 @@ def run_seed(
     seed: int,
     splits: Mapping[str, EncodedSplit],
     label_names: tuple[str, ...],
+    num_texts: int,
     options: FinetuneOptions,
     identity: Mapping[str, str],
     folder: Path,
@@ -144,7 +145,9 @@ def run_seed(
     Raises:
         VesaliusError: what the loop or the model refuses.
     """
-    model, notes, scales = _prepared(source, label_names, seed=seed, options=options)
+    model, notes, scales = _prepared(
+        source, label_names, num_texts=num_texts, seed=seed, options=options
+    )
     batches = LabelledBatches(
         splits["train"], batch_size=options.batch_size, seed=derive_seed(seed, "batches")
     )
@@ -191,13 +194,19 @@ def run_seed(
 
 
 def _prepared(
-    source: Source, label_names: tuple[str, ...], *, seed: int, options: FinetuneOptions
+    source: Source,
+    label_names: tuple[str, ...],
+    *,
+    num_texts: int,
+    seed: int,
+    options: FinetuneOptions,
 ) -> tuple[nn.Module, tuple[str, ...], dict[str, float]]:
     """Build the model on its device, with notes for the card and learning rates by layer."""
     model, notes = build_classifier(
         source,
         label_names=label_names,
         seed=seed,
+        num_texts=num_texts,
         from_scratch=options.from_scratch,
         pooling=options.pooling,
     )
