@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vesalius.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vesalius.methods import attention_attribution as attention
     from vesalius.methods import knowledge_neurons as neurons
     from vesalius.models import zoo as zoo
     from vesalius.models.opening import open as open
@@ -24,10 +25,11 @@ __version__ = "0.1.0.dev0"
 _LAZY = {
     "open": ("vesalius.models.opening", "open"),
     "zoo": ("vesalius.models.zoo", ""),
+    "attention": ("vesalius.methods.attention_attribution", ""),
     "neurons": ("vesalius.methods.knowledge_neurons", ""),
 }
 
-__all__ = ["__version__", "neurons", "open", "zoo"]
+__all__ = ["__version__", "attention", "neurons", "open", "zoo"]
 
 
 __getattr__ = lazy_names(__name__, _LAZY)

@@ -59,10 +59,12 @@ class Climber:
                 missing = (_total(new) - (end_value - start_value[i])).abs()
                 missing = torch.where(open_, missing, torch.inf)
                 better = (missing < gap[i]) & ~done[i]
+                # a line so rough that more nodes do not halve the gap: still more would not help
+                hopeless = open_ & (num_nodes[i] > 0) & (missing > 0.5 * gap[i])
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
                 num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])
-                done[i] |= complete(
+                done[i] |= hopeless | complete(
                     gap[i],
                     end_value=end_value,
                     start_value=start_value[i],

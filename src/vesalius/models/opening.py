@@ -9,6 +9,7 @@ from torch import nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.linear import is_finite
+from vesalius.models.pruned import KEPT_HEADS, pruned_class
 from vesalius.models.specimen import Specimen, Task, task_of
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
@@ -103,6 +104,8 @@ def _load(
         _look_at_folder(Path(location))
     config = _config(location, revision)
     head = _head(config, task, name)
+    if getattr(config, KEPT_HEADS, None) and type(config) in head._model_mapping:
+        head = pruned_class(_class_of(head, config))
     model = _weights(head, location, dtype, revision).to(device).eval()
     tokenizer = _tokenizer(location, revision) if task_of(model) != "image-classifier" else None
     return Specimen(model=model, tokenizer=tokenizer, name=name, task=task_of(model))
@@ -223,6 +226,15 @@ def _head(config: Any, task: Task | None, name: str) -> Any:
         expected="a checkpoint with a language-model or classification head",
         fix="name the head to load with task='masked-lm' (or causal-lm, seq2seq-lm, classifier)",
     )
+
+
+def _class_of(head: Any, config: Any) -> type[nn.Module]:
+    """The model class that an Auto class would choose for a configuration."""
+    classes = head._model_mapping[type(config)]
+    if isinstance(classes, type):
+        return classes
+    saved = getattr(config, "architectures", None) or []
+    return next((c for c in classes if c.__name__ in saved), classes[0])
 
 
 def _weights(head: Any, location: str, dtype: torch.dtype, revision: str) -> nn.Module:

@@ -46,6 +46,8 @@ def tidy(ax: Any) -> Any:
 def figure_bytes(ax: Any, *, format: str = "png", dots_per_inch: int = 150) -> bytes:
     """Render the figure that holds some Axes: ``png``, ``svg`` or ``pdf``.
 
+    A sign that the font lacks, such as one of a Chinese token, becomes a box.
+
     Raises:
         VesaliusError: another format.
 
@@ -57,8 +59,12 @@ def figure_bytes(ax: Any, *, format: str = "png", dots_per_inch: int = 150) -> b
             expected=f"one of {', '.join(FORMATS)}",
             fix="end the file name in .png",
         )
+    import warnings
     from io import BytesIO
 
     buffer = BytesIO()
-    ax.figure.savefig(buffer, format=format, dpi=dots_per_inch)
+    with warnings.catch_warnings():
+        # tokens come in every script, and a box in a label is no reason to stop
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        ax.figure.savefig(buffer, format=format, dpi=dots_per_inch)
     return buffer.getvalue()

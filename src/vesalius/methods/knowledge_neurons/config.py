@@ -1,13 +1,11 @@
 """Options of the knowledge-neuron verbs, with the paper's numbers as defaults."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
-from typing import Any, Final, Literal, final, get_args
+from typing import Any, Final, Literal, final
 
+from vesalius.core.checks import check_count, check_share, check_tolerance, check_word, words_of
 from vesalius.core.errors import VesaliusError
-from vesalius.methods.knowledge_neurons.refine import check_share
 from vesalius.models.objectives import TargetKind
 from vesalius.numerics.line_integral import refine_ladder
 from vesalius.numerics.quadrature import Rule, rule
@@ -65,27 +63,22 @@ class LocateConfig:
                 small, an unknown word, rule or size, or a baseline without its reference.
         """
         for name, kind in (("target", Target), ("baseline", Baseline), ("selector", Selector)):
-            _check_word(name, getattr(self, name), _words(kind))
+            check_word(name, getattr(self, name), words_of(kind))
         self._check_reference()
         if self.pad_to is not None:
-            _check_count("pad_to", self.pad_to, lowest=1, usual=128)
+            check_count("pad_to", self.pad_to, lowest=1, usual=128)
         for name in ("coarse_threshold", "share", "start_share"):
             value = getattr(self, name)
             if value is not None:
-                check_share(name, value)
+                check_share(name, value, usual=0.7)
         for name, lowest, usual in (
             ("num_nodes", 1, 5),
             ("min_prompts", 0, 3),
             ("min_neurons", 1, 2),
             ("max_neurons", 1, 5),
         ):
-            _check_count(name, getattr(self, name), lowest=lowest, usual=usual)
-        if not _is_tolerance(self.tolerance):
-            raise VesaliusError(
-                given=f"tolerance={self.tolerance!r}",
-                expected="a finite number from 0, a share of F(1) - F(0)",
-                fix="leave it at 1e-3",
-            )
+            check_count(name, getattr(self, name), lowest=lowest, usual=usual)
+        check_tolerance(self.tolerance)
         if not 1 <= self.min_neurons <= self.max_neurons:
             raise VesaliusError(
                 given=f"min_neurons={self.min_neurons}, max_neurons={self.max_neurons}",
@@ -134,7 +127,7 @@ def locate_preset(name: str, **changes: Any) -> LocateConfig:
 
     Source: arXiv 2104.08696 and its code.
     """
-    _check_word("preset", name, tuple(PRESETS))
+    check_word("preset", name, tuple(PRESETS))
     try:
         return replace(LocateConfig(**PRESETS[name]), **changes)
     except TypeError as error:
@@ -143,29 +136,3 @@ def locate_preset(name: str, **changes: Any) -> LocateConfig:
             expected="options of LocateConfig",
             fix="look them up with help(vesalius.neurons.LocateConfig)",
         ) from error
-
-
-def _words(kind: Any) -> tuple[str, ...]:
-    """The words of a Literal, or of a union of Literals, in their order."""
-    nested = [_words(part) if get_args(part) else (str(part),) for part in get_args(kind)]
-    return tuple(word for words in nested for word in words)
-
-
-def _check_word(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise VesaliusError(
-            given=f"{name}={value!r}", expected=f"one of {', '.join(known)}", fix=f"use {known[0]}"
-        )
-
-
-def _is_tolerance(value: object) -> bool:
-    return isinstance(value, Real) and 0 <= float(value) < math.inf
-
-
-def _check_count(name: str, value: object, *, lowest: int, usual: int) -> None:
-    if not isinstance(value, Integral) or value < lowest:
-        raise VesaliusError(
-            given=f"{name}={value!r}",
-            expected=f"a whole number from {lowest}",
-            fix=f"use {name}={usual}",
-        )

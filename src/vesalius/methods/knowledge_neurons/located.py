@@ -14,11 +14,11 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, Literal, cast, final
 
+from vesalius.core.checks import check_share
 from vesalius.core.errors import VesaliusError
 from vesalius.methods.knowledge_neurons.refine import (
     Neuron,
     Refined,
-    check_share,
     refine,
     search_share,
 )
@@ -61,7 +61,7 @@ class CorpusConfig:
         for name in ("share", "start_share", "relation_share"):
             value = getattr(self, name)
             if value is not None:
-                check_share(name, value)
+                check_share(name, value, usual=0.7)
         if not isinstance(self.min_answered, Real) or not 0 <= self.min_answered <= 1:
             raise VesaliusError(
                 given=f"min_answered={self.min_answered!r}",

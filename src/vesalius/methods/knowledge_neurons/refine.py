@@ -7,12 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import final
 
 import numpy as np
 from jaxtyping import Float
 
+from vesalius.core.checks import check_share
 from vesalius.core.errors import VesaliusError
 
 Neuron = tuple[int, int]
@@ -51,7 +51,7 @@ def coarse_set(
 
     Source: arXiv 2104.08696, section 3.3 (t = 0.2).
     """
-    check_share("threshold", threshold)
+    check_share("threshold", threshold, usual=0.7)
     if not np.isfinite(scores).all():
         raise VesaliusError(
             given="scores with NaN or infinity in them",
@@ -82,7 +82,7 @@ def refine(
 
     Source: arXiv 2104.08696, section 3.3; the floor of 3 prompts is in the authors' code.
     """
-    check_share("share", share)
+    check_share("share", share, usual=0.7)
     counts = Counter(neuron for found in coarse_sets for neuron in found)
     # 0.7 * 10 is 7.000000000000001 in binary: the share is meant exactly
     needed = max(math.ceil(round(share * len(coarse_sets), 9)), min(min_prompts, len(coarse_sets)))
@@ -137,20 +137,6 @@ def search_share(
     return share, tuple(
         Refined(neurons=r.neurons, counts=r.counts, share=share, found=found) for r in refined
     )
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share that is none; no shapes.
-
-    Raises:
-        VesaliusError: a value outside (0, 1].
-
-    Source: this project.
-    """
-    if not isinstance(value, Real) or not 0 < value <= 1:
-        raise VesaliusError(
-            given=f"{name}={value!r}", expected="a share above 0 and up to 1", fix="try 0.7"
-        )
 
 
 def _mean_size(
