@@ -56,7 +56,7 @@ def run_sweep(flags: SweepFlags) -> None:
         shard_size=flags.shard_size,
         name="neurons sweep",
     )
-    _show(result, flags)
+    show_sweep(result, json=flags.json, unit="fact")
     if result.skipped:
         raise typer.Exit(PARTLY_DONE if result.num_rows else FAILED)
 
@@ -112,20 +112,21 @@ def _items(bags: Sequence[FactBag]) -> list[dict[str, object]]:
     ]
 
 
-def _show(result: "SweepResult", flags: SweepFlags) -> None:
+def show_sweep(result: "SweepResult", *, json: bool, unit: str) -> None:
+    """Print how many items a sweep did and skipped, and where its table is."""
     facts = {
-        "facts": result.num_items,
-        "located": result.num_rows,
+        f"{unit}s": result.num_items,
+        "located" if unit == "fact" else "attributed": result.num_rows,
         "skipped": len(result.skipped),
         "done in this run": result.num_new_items,
         "seconds at work": round(result.work_seconds, 1),
         "table": str(result.folder / "table.parquet"),
     }
-    if flags.json:
+    if json:
         emit_json({"sweep": facts, "skipped": [vars(entry) for entry in result.skipped]})
         return
     emit_table(("what", "value"), list(facts.items()))
     for entry in result.skipped[:5]:
-        say(f"vesalius: fact {entry.item} was skipped: {entry.reason}")
+        say(f"vesalius: {unit} {entry.item} was skipped: {entry.reason}")
     if len(result.skipped) > 5:
         say(f"vesalius: {len(result.skipped) - 5} more are in {result.folder / 'skipped.jsonl'}")

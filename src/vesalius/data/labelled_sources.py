@@ -11,6 +11,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.data.labelled_files import SUFFIXES, Columns, read_columns
 
 BUNDLED: Final = "kinds"  # the project's own small set, for when nothing else is at hand
+OPINIONS: Final = "opinions"  # another one: praise and blame of films, what mini-classifier reads
 LABEL_COLUMNS: Final = (
     *("label", "labels", "class", "category", "target", "label_name", "sentiment"),
 )
@@ -35,8 +36,8 @@ def read_tables(
         return _folder(path, split_column), ()
     if path.suffix in SUFFIXES or path.exists():
         return _by_split(read_columns(path), split_column, path), ()
-    if str(source) == BUNDLED:
-        table = Path(str(files("vesalius"))) / "data" / "tables" / f"{BUNDLED}.tsv"
+    if str(source) in (BUNDLED, OPINIONS):
+        table = Path(str(files("vesalius"))) / "data" / "tables" / f"{source}.tsv"
         return _by_split(read_columns(table), split_column, table), ()
     return _hub(str(source))
 
@@ -111,7 +112,8 @@ def _hub(source: str) -> tuple[dict[str, Columns], tuple[str, ...]]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise VesaliusError(
             given=f"{source!r}: no such file or folder, and not to be had from the hub ({reason})",
-            expected=f"a file, a folder, {BUNDLED!r}, or the name of a data set on the hub",
+            expected=f"a file, a folder, {BUNDLED!r}, {OPINIONS!r}, or the name of a data set on "
+            "the hub",
             fix="check the path; hub names need a network or a filled cache",
         ) from error
     tables: dict[str, Columns] = {}

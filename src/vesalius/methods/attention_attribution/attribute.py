@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vesalius.core.card import Stopwatch, make_card
@@ -55,9 +55,9 @@ def attribute(
     asked = ask(specimen, batch.num_prompts, targets=targets, foils=foils, kind=config.target)
     sites = attention_sites(specimen)
     found: dict[int, Example] = {}
-    num_open = 0
+    num_open = np.zeros(len(sites), dtype=np.int64)
     for scored in scored_batches(specimen, batch, asked, config):
-        num_open += int((~scored.whole).sum())
+        num_open += (~scored.whole).sum(1).cpu().numpy()
         found |= _examples(specimen, scored, sites, config)
     return Attributions(
         card=make_card(
@@ -67,7 +67,7 @@ def attribute(
             model=specimen.name,
             model_fingerprint=specimen.fingerprint,
             warnings=score_warnings(
-                specimen, config, num_open=num_open, num_all=len(sites) * batch.num_prompts
+                specimen, config, num_open=num_open, num_texts=batch.num_prompts
             ),
         ),
         sites=site_names(sites),
@@ -87,18 +87,33 @@ def site_names(sites: Sequence[AttentionSite]) -> tuple[Site, ...]:
 
 
 def score_warnings(
-    specimen: Specimen, config: AttributeConfig, *, num_open: int, num_all: int
+    specimen: Specimen,
+    config: AttributeConfig,
+    *,
+    num_open: Int[np.ndarray, " site"],
+    num_texts: int,
 ) -> tuple[str, ...]:
-    """Say what makes scores approximate; no shapes.
+    """Say what makes scores approximate; ``num_open`` [site] counts texts that miss too much.
 
     Source: completeness, arXiv 1703.01365; half precision: docs/decisions.md.
     """
     warnings: list[str] = []
-    if num_open:
+    if num_open.any():
         most = len(config.rules()[-1].nodes)
+        where = ", ".join(
+            f"{site.name} ({int(count)} of {num_texts})"
+            for site, count in zip(attention_sites(specimen), num_open, strict=True)
+            if count
+        )
+        advice = (
+            "; from no attention at all a line can be too rough to integrate: try the baseline "
+            "uniform, which stays among attention distributions"
+            if config.baseline == "zero"
+            else ""
+        )
         warnings.append(
-            f"{num_open} of {num_all} integrals miss more than {config.tolerance:g} of "
-            f"F(1) - F(0) with up to {most} nodes: their scores are approximate"
+            f"with up to {most} nodes the attributions miss more than {config.tolerance:g} of "
+            f"F(1) - F(0), and are approximate, in {where}{advice}"
         )
     if specimen.dtype in (torch.bfloat16, torch.float16):
         warnings.append(

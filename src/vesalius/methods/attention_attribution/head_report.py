@@ -43,7 +43,10 @@ def write_heads(found: HeadImportance, path: str | Path, *, force: bool = False)
     how = [
         ("max", "largest attribution of a link of the head, mean over texts (arXiv 2004.11207)"),
         ("texts", str(number)),
-        ("integrals that are not complete", f"{found.num_open} of {number * len(found.sites)}"),
+        (
+            "integrals that are not complete",
+            f"{int(found.num_open.sum())} of {number * len(found.sites)}",
+        ),
     ]
     return _write(found.card, f"Heads of {found.card.model}", sections, how, path, force=force)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from vesalius.core.errors import VesaliusError
 from vesalius.core.result import AbstractResult, register_result
@@ -29,7 +29,9 @@ class HeadImportance(AbstractResult):
     ``attention`` (the largest probability) and, where asked for, ``taylor``. ``right_without``
     [site, head, text] says which texts the model still gets right without a head, ``right``
     [text] those it gets right; empty where not asked for. Heads that a site does not have are NaN
-    (False). ``text_hashes`` tell a later pruning curve which texts it may not evaluate on.
+    (False). ``num_open`` [site] counts the texts whose attributions miss more than the tolerance,
+    ``max_gap`` is the largest gap. ``text_hashes`` tell a later pruning curve which texts it may
+    not evaluate on.
     """
 
     kind: ClassVar[str] = "attention_attribution.heads"
@@ -43,7 +45,7 @@ class HeadImportance(AbstractResult):
     right_without: Bool[np.ndarray, "site head text"]
     text_hashes: tuple[str, ...]
     max_gap: float
-    num_open: int
+    num_open: Int[np.ndarray, " site"]
     texts_per_second: float
 
     @property

@@ -86,13 +86,14 @@ def head_importance(
     values = np.full((len(measures), batch.num_prompts, len(sites), widest), np.nan, np.float32)
     right = np.zeros(batch.num_prompts, dtype=bool)
     without = np.zeros((len(sites), widest, batch.num_prompts), dtype=bool)
-    max_gap, num_open, seconds = 0.0, 0, 0.0
+    max_gap, seconds = 0.0, 0.0
+    num_open = np.zeros(len(sites), dtype=np.int64)
     start = time.perf_counter()
     for scored in scored_batches(specimen, batch, asked, config):
         where = scored.texts.cpu().numpy()
         values[: len(MEASURES) + 1, where] = _pooled(specimen, scored, sites, widest)
         max_gap = max(max_gap, float(scored.found.gap.max()))
-        num_open += int((~scored.whole).sum())
+        num_open += (~scored.whole).sum(1).cpu().numpy()
         seconds += time.perf_counter() - start
         memory = parse_bytes(config.memory)
         if TAYLOR in baselines:
@@ -108,7 +109,7 @@ def head_importance(
             model=specimen.name,
             model_fingerprint=specimen.fingerprint,
             warnings=score_warnings(
-                specimen, config, num_open=num_open, num_all=len(sites) * batch.num_prompts
+                specimen, config, num_open=num_open, num_texts=batch.num_prompts
             ),
         ),
         sites=site_names(sites),

@@ -179,7 +179,7 @@ def prune_curve(
     batch = encode_inputs(specimen, texts, pairs=pairs)
     right = ask(specimen, batch.num_prompts, targets=labels, foils=None, kind="probability").targets
     assert right is not None
-    names = tuple(orders) if orders is not None else _usual(importance)
+    names = tuple(orders) if orders is not None else usual_orders(importance)
     gates = _gates(specimen, importance, names, shares, num_random, seed)
     answered = _right(specimen, batch, right, gates, parse_bytes(memory))
     answered = answered.reshape(len(names) + num_random, len(shares), -1)
@@ -206,8 +206,11 @@ def prune_curve(
     )
 
 
-def _usual(importance: HeadImportance) -> tuple[str, ...]:
-    """The paper's measure, and whatever is no pooling of attributions."""
+def usual_orders(importance: HeadImportance) -> tuple[str, ...]:
+    """Name the orders that are compared: the paper's measure, and what pools no attributions.
+
+    Source: figure 4 of arXiv 2004.11207. No shapes.
+    """
     return ("max", *(name for name in importance.names if name not in MEASURES))
 
 

@@ -66,7 +66,8 @@ def build_tree(
             reads it, whatever the order of the links; ``paper`` scans rows and columns in turn,
             first come, first served, also within a layer; ``dag`` keeps every reader that closes
             no circle.
-        root: start at the ``word`` that takes part most (the paper), or at the ``reader``.
+        root: start at the ``word`` that takes part most (the paper), or at the ``reader``, whose
+            links then count in every layer: for language models, which read at one token.
 
     Raises:
         VesaliusError: a tau outside [0, 1], or an unknown rule.
@@ -76,9 +77,11 @@ def build_tree(
     check_share("tau", tau, usual=DEFAULT_TAU, zero=True)
     check_word("rule", rule, words_of(TreeRule))
     check_word("root", root, words_of(RootRule))
-    top = _top(links)
-    salient = salient_links(links, tau=tau)
-    start = _root(links) if root == "word" or links.reader is None else links.reader
+    from_reader = root == "reader" and links.reader is not None
+    salient = salient_links(links, tau=tau, with_reader=from_reader)
+    start = int(links.reader or 0) if from_reader else _root(links)
+    # the last layer is the reader's alone, where one token is read
+    top = links.num_layers - (1 if from_reader or links.reader is None else 2)
     grow = {"score": _by_score, "paper": _by_scan, "dag": _as_dag}[rule]
     found = grow(links.scores, salient, start, top)
     kept = sum(link.score for link in found)
@@ -92,28 +95,30 @@ def build_tree(
         reader=links.reader,
         root=start,
         links=tuple(found),
-        terminals=_terminals(links, start, found),
+        terminals=() if from_reader else _terminals(links, start, found),
         kept=kept / total if total > 0 else 0.0,
         num_salient=int(salient.sum()),
     )
 
 
-def salient_links(links: LayerLinks, *, tau: float) -> Bool[np.ndarray, "layer query key"]:
+def salient_links(
+    links: LayerLinks, *, tau: float, with_reader: bool = False
+) -> Bool[np.ndarray, "layer query key"]:
     """Mark the links between different tokens above ``tau`` of their layer's largest score.
 
-    The reader's row counts for nothing below the last layer; in the last layer, where one token
-    reads alone, every positive link of its row is marked.
+    The reader's row counts for nothing below the last layer unless ``with_reader``; in the last
+    layer, where one token reads alone, every positive link of its row is marked.
 
     Source: arXiv 2004.11207, section 4.4 (tau is 0 in the last layer).
     """
     scores = links.scores.copy()
     diagonal = np.arange(links.num_tokens)
     scores[:, diagonal, diagonal] = 0
-    if links.reader is not None:
+    if links.reader is not None and not with_reader:
         scores[: links.num_layers - 1, links.reader] = 0
     highest = scores.max(axis=(1, 2), keepdims=True)
     marked = (scores > tau * highest) & (scores > 0)
-    if links.reader is not None:
+    if links.reader is not None and not with_reader:
         marked[-1] = scores[-1] > 0
     return marked
 
@@ -164,11 +169,6 @@ def receptive_field(trees: Sequence[Tree]) -> Float[np.ndarray, "layer distance"
     for layer, distance in found:
         counts[layer, distance] += 1
     return counts
-
-
-def _top(links: LayerLinks) -> int:
-    """Links are followed from here down: the last layer is the reader's, where one reads alone."""
-    return links.num_layers - (1 if links.reader is None else 2)
 
 
 def _root(links: LayerLinks) -> int:
