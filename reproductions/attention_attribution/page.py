@@ -24,11 +24,13 @@ _NAMES = {
 }
 
 
-def write_page(folder: Path) -> list[Path]:
-    """Write the page and its pictures; every number in them is one of results.json."""
+def write_page(folder: Path, *, pictures: bool = True) -> list[Path]:
+    """Write the page and its curves; every number in them is one of results.json."""
     result = json.loads((folder / "results.json").read_text("utf-8"))
     tasks = {n: t for n, t in result["tasks"].items() if t["entered"]["enters"]}
-    drawn = [_draw_curve(name, task["prune"], folder) for name, task in tasks.items()]
+    drawn: list[Path] = []
+    if pictures:
+        drawn = [_draw_curve(name, task["prune"], folder) for name, task in tasks.items()]
     parts = [
         (HERE / "intro.md").read_text("utf-8").rstrip(),
         "## The tasks",
@@ -123,9 +125,9 @@ def _study(name: str, found: Result) -> str:
 
 
 def _links(tasks: Mapping[str, Result]) -> str:
-    head = ("task", "baseline", "links of a tree", "loss without them", "highest attention",
-            "random", "deletion area: attribution", "attention", "random", "shuffled copy")  # fmt: skip
-    rows = []
+    head = ("task", "baseline", "links of a tree", "loss without", "highest attention", "random",
+            "deletion area: attribution", "attention", "random", "shuffled copy")  # fmt: skip
+    rows: list[tuple[str, ...]] = []
     for name, task in tasks.items():
         for kind in ("zero", "uniform"):
             found = task["links"][kind]

@@ -31,11 +31,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few texts: does it run?")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results and the page")
     parser.add_argument("--page", action="store_true", help="write the page of stored results")
+    parser.add_argument("--no-pictures", action="store_true", help="write the page's text alone")
     options = parser.parse_args()
     if options.page:
         from page import write_page
 
-        for path in write_page(options.out):
+        for path in write_page(options.out, pictures=not options.no_pictures):
             print(path)
         return
     if options.data is None or options.work is None:
