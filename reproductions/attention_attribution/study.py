@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tasks import Task
+from tasks import USED, Task
 
 import vesalius
 from vesalius.core.paths import write_file
@@ -90,8 +90,10 @@ class Study:
         wanted = {"sizes": self.sizes, "seed": self.seed}
         if path.is_file():
             stored = json.loads(path.read_text("utf-8"))
-            if stored["options"] != wanted:
-                raise SystemExit(f"{path} was made with other options: choose another --work")
+            before = stored["options"]["sizes"]
+            changed = [size for size in USED[name] if before[size] != self.sizes[size]]
+            if changed or stored["options"]["seed"] != self.seed:
+                raise SystemExit(f"{path} was made with another {changed}: choose another --work")
             return stored["value"]
         os.makedirs(self.folder, exist_ok=True)
         text = json.dumps({"options": wanted, "value": make()}, ensure_ascii=False, default=plain)

@@ -8,11 +8,21 @@ SIZES: dict[str, int] = {
     "random": 5,  # random orders of heads
     "studied": 200,  # texts whose own heads are ordered
     "told": 60,  # texts whose links are taken out
-    "searched": 500,  # texts that triggers are looked for in, as in the paper
-    "attacked": 600,
+    "searched": 120,  # texts of each class that triggers are looked for in
+    "attacked": 300,  # texts of each class
     "controls": 10,  # of each kind for a trigger
 }
 QUICK = dict.fromkeys(SIZES, 16) | {"random": 1, "told": 6, "controls": 2}
+
+# what each step depends on
+USED: dict[str, tuple[str, ...]] = {
+    "entered": (),
+    "heads": ("importance",),
+    "prune": ("importance", "evaluated", "random"),
+    "study": ("studied",),
+    "links": ("told",),
+    "triggers": ("searched", "attacked", "controls"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

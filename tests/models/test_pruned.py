@@ -329,5 +329,7 @@ UNKNOWN = {
 def test_what_is_not_understood_is_refused_by_name(name: str) -> None:
     specimen = _loud(UNKNOWN[name])
     width = 2 if name == "Olmo2Attention" else 1
-    with pytest.raises(VesaliusError, match=name):
+    # Bloom hands a residual from block to block: the masked model already cannot be climbed
+    said = "block by block" if name == "BloomAttention" else name
+    with pytest.raises(VesaliusError, match=said):
         prune_heads(specimen, [(0, head) for head in range(width)])

@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vesalius.core.errors import VesaliusError
-from vesalius.models.attention import AttentionCall, attention_seam, tapped
+from vesalius.models.attention import attention_seam
+from vesalius.models.attention_replay import replay_heads
 from vesalius.models.attention_sites import attention_sites
 from vesalius.models.batch import Batch
 from vesalius.models.ladder import logits_row, run_model
 from vesalius.models.plan import SeamKind, eager
-from vesalius.models.softmax_watch import watched
 from vesalius.models.specimen import Specimen
 
 
@@ -78,31 +78,10 @@ def masked_logits(
 ) -> Float[Tensor, "batch vocab"]:
     """Run a model with the output of some heads, each (site, head), set to zero at the seam.
 
-    Raises:
-        VesaliusError: attention that can be reached in no known way.
+    In single precision or better, shape [batch, vocab].
     """
-    sites, seam = attention_sites(specimen), specimen.plan.seam
-    modules = [site.module for site in sites]
-    by_site = {site.index: [h for s, h in removed if s == site.index] for site in sites}
-    turn = iter(range(len(sites)))
-    if seam == "none":
-        raise VesaliusError(
-            given=f"{specimen.name}: attention that neither calls the registry nor one softmax",
-            expected="attention that can be masked, to compare the pruned model with",
-            fix="open another architecture, or register this class with AttentionInterface",
-        )
-
-    def silenced(output: Tensor, axis: int) -> Tensor:
-        heads = torch.tensor(by_site[next(turn)], dtype=torch.long, device=output.device)
-        return output.index_fill(axis, heads, 0)
-
-    def tap(call: AttentionCall) -> Tensor:
-        return silenced(call.output(), 2)
-
-    def watch(weights: Tensor) -> Tensor:
-        return silenced(weights, 1)
-
-    taps = tapped(dict.fromkeys(modules, tap))
-    watches = watched(dict.fromkeys(modules, watch))
-    with taps if seam == "registry" else watches:
-        return probe_logits(specimen, batch, seam=seam)
+    sites = attention_sites(specimen)
+    gates = torch.ones(1, 1, len(sites), max(site.num_heads for site in sites))
+    for site, head in removed:
+        gates[0, 0, site, head] = 0
+    return replay_heads(specimen, batch, gates)[0]

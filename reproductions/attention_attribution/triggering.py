@@ -1,0 +1,94 @@
+"""Triggers: for each class the strongest pattern found in train, put into texts of the class."""
+
+from typing import Any
+
+import numpy as np
+from study import Study
+
+import vesalius
+from vesalius.methods.attention_attribution import AttributeConfig, attack, find_triggers
+from vesalius.numerics.statistics import bootstrap_interval, paired_difference
+
+NAMES = ("random", "frequency", "attention")
+
+
+def attacked(study: Study) -> dict[str, Any]:
+    """Attack every class with the first of its triggers, from both baselines."""
+    found: dict[str, Any] = {}
+    for label in study.labelled.label_names:
+        for baseline in ("zero", "uniform"):
+            found[f"{label} ({baseline})"] = _class(study, label, baseline)
+    told = f"{study.sizes['searched']} texts of each class searched, the strongest pattern used"
+    return {"told": told, "names": list(NAMES), "classes": {k: v for k, v in found.items() if v}}
+
+
+def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
+    number = study.labelled.label_names.index(label)
+    searched = _of_class(study, "train", number, study.sizes["searched"])
+    read = _of_class(study, "evaluated", number, study.sizes["attacked"])
+    labels = [label] * len(searched["texts"])
+    triggers = find_triggers(
+        study.specimen,
+        **searched,
+        labels=labels,
+        target=label,
+        min_score=0.0,
+        config=AttributeConfig(baseline=baseline, refine=False),
+    )
+    if not triggers.triggers:
+        return {}
+    outcome = attack(
+        study.specimen,
+        read["texts"],
+        triggers,
+        pairs=read.get("pairs"),
+        labels=[label] * len(read["texts"]),
+        num_triggers=1,
+        num_controls=study.sizes["controls"],
+        language_model=vesalius.open("mini-gpt"),
+        seed=study.seed,
+    )
+    gold = outcome.gold
+    right = {
+        "clean": (outcome.clean == gold).astype(float),
+        "attacked": (outcome.attacked[0] == gold).astype(float),
+    }
+    for name in NAMES:
+        rows = [i for i, control in enumerate(outcome.controls) if control.kind == name]
+        if rows:
+            right[name] = (outcome.controlled[rows] == gold).mean(axis=0)
+    clean, moved = outcome.fluency.medians() if outcome.fluency else (np.nan, [np.nan])
+    generator = np.random.default_rng(study.seed)
+    return {
+        "trigger": " - ".join(outcome.triggers[0].words),
+        "texts": len(gold),
+        **{name: _bracket(right[name], study.seed) for name in ("clean", "attacked")},
+        "controls": {n: float(right[n].mean()) if n in right else None for n in NAMES},
+        "against": {
+            name: _difference(right[name], right["attacked"], generator)
+            for name in NAMES
+            if name in right
+        },
+        "perplexity": [float(clean), float(moved[0])],
+    }
+
+
+def _of_class(study: Study, purpose: str, number: int, most: int) -> dict[str, Any]:
+    asked = study.texts(purpose)
+    rows = [i for i, label in enumerate(asked.labels) if label == number][:most]
+    found: dict[str, Any] = {"texts": [asked.texts[i] for i in rows]}
+    if asked.pairs is not None:
+        found["pairs"] = [asked.pairs[i] for i in rows]
+    return found
+
+
+def _bracket(right: np.ndarray, seed: int) -> list[float]:
+    found = bootstrap_interval(right, generator=np.random.default_rng(seed))
+    return [found.estimate, found.low, found.high]
+
+
+def _difference(
+    control: np.ndarray, trigger: np.ndarray, generator: np.random.Generator
+) -> list[float]:
+    found = paired_difference(control, trigger, generator=generator)
+    return [found.mean.estimate, found.mean.low, found.mean.high, found.p_value]
