@@ -80,7 +80,7 @@ def _attacked(name: str, found: Result) -> list[Claim]:
         for other, difference in one["against"].items():
             told.append(
                 (
-                    f"a trigger lowers accuracy more than {other} tokens",
+                    f"a trigger lowers the accuracy of other classes more than {other} tokens",
                     f"{name}: {label}",
                     _verdict(difference),
                     f"{100 * one['clean'][0]:.1f} to {100 * one['attacked'][0]:.1f} %, {other} "

@@ -16,6 +16,7 @@ from vesalius.core.paths import write_file
 from vesalius.data.labelled import LabelledData, LabelledOptions, load_labelled
 from vesalius.methods.attention_attribution import HeadImportance
 from vesalius.models.specimen import Specimen
+from vesalius.models.texts import fitting_texts
 from vesalius.recipes.finetune import finetune
 from vesalius.recipes.finetune_config import FinetuneOptions
 
@@ -58,16 +59,20 @@ class Study:
         return vesalius.open(folder / "model")
 
     def texts(self, purpose: str) -> Texts:
-        """``train``, ``measured`` (importance) or ``evaluated``: no text serves two purposes."""
+        """``train``, ``measured`` (importance) or ``evaluated``: no text serves two purposes.
+
+        Texts longer than the model are left out.
+        """
         split = {"train": "train", "measured": "dev", "evaluated": "test"}[purpose]
         if self.task.halves and split == "test":
             split = "dev"
         rows = self.labelled.splits[split]
-        found = Texts(texts=rows.texts, pairs=rows.pairs, labels=rows.labels)
-        if not self.task.halves or purpose == "train":
-            return found
-        half = len(rows) // 2
-        chosen = range(half) if purpose == "measured" else range(half, len(rows))
+        chosen = range(len(rows))
+        if self.task.halves and purpose != "train":
+            half = len(rows) // 2
+            chosen = range(half) if purpose == "measured" else range(half, len(rows))
+        fits = set(fitting_texts(self.specimen, rows.texts, pairs=rows.pairs))
+        chosen = [i for i in chosen if i in fits]
         return Texts(
             texts=[rows.texts[i] for i in chosen],
             pairs=None if rows.pairs is None else [rows.pairs[i] for i in chosen],

@@ -1,5 +1,6 @@
-"""Triggers: for each class the strongest pattern found in train, put into texts of the class."""
+"""Triggers: the strongest pattern of texts told as one class, put into texts of the others."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,22 @@ NAMES = ("random", "frequency", "attention")
 
 
 def attacked(study: Study) -> dict[str, Any]:
-    """Attack every class with the first of its triggers, from both baselines."""
+    """Attack with the first trigger of every class, found from both baselines."""
     found: dict[str, Any] = {}
     for label in study.labelled.label_names:
         for baseline in ("zero", "uniform"):
             found[f"{label} ({baseline})"] = _class(study, label, baseline)
-    told = f"{study.sizes['searched']} texts of each class searched, the strongest pattern used"
+    told = (
+        f"the strongest pattern of {study.sizes['searched']} train texts of one class, put into "
+        f"up to {study.sizes['attacked']} texts of the other classes"
+    )
     return {"told": told, "names": list(NAMES), "classes": {k: v for k, v in found.items() if v}}
 
 
 def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
     number = study.labelled.label_names.index(label)
-    searched = _of_class(study, "train", number, study.sizes["searched"])
-    read = _of_class(study, "evaluated", number, study.sizes["attacked"])
-    labels = [label] * len(searched["texts"])
+    searched, labels = _rows(study, "train", lambda gold: gold == number, "searched")
+    read, gold_labels = _rows(study, "evaluated", lambda gold: gold != number, "attacked")
     triggers = find_triggers(
         study.specimen,
         **searched,
@@ -42,7 +45,7 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
         read["texts"],
         triggers,
         pairs=read.get("pairs"),
-        labels=[label] * len(read["texts"]),
+        labels=gold_labels,
         num_triggers=1,
         num_controls=study.sizes["controls"],
         language_model=vesalius.open("mini-gpt"),
@@ -73,13 +76,16 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
     }
 
 
-def _of_class(study: Study, purpose: str, number: int, most: int) -> dict[str, Any]:
+def _rows(
+    study: Study, purpose: str, wanted: Callable[[int], bool], size: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The first texts whose right class is wanted, and the names of these classes."""
     asked = study.texts(purpose)
-    rows = [i for i, label in enumerate(asked.labels) if label == number][:most]
+    rows = [i for i, label in enumerate(asked.labels) if wanted(label)][: study.sizes[size]]
     found: dict[str, Any] = {"texts": [asked.texts[i] for i in rows]}
     if asked.pairs is not None:
         found["pairs"] = [asked.pairs[i] for i in rows]
-    return found
+    return found, [study.labelled.label_names[asked.labels[i]] for i in rows]
 
 
 def _bracket(right: np.ndarray, seed: int) -> list[float]:
