@@ -85,28 +85,29 @@ def _integral(
 
 
 def attention_attributions(
-    specimen: Specimen, batch: Batch, objective: object, rule: Rule
+    specimen: Specimen, batch: Batch, objective: object, rule: Rule, *, start: list | None = None
 ) -> list[Tensor]:
-    """Attr_h(A) = A_h * sum_k c_k dF(a_k A)/dA_h, module by module, arXiv 2004.11207."""
+    """Attr_h(A) = (A_h - B_h) * sum_k c_k dF(B + a_k (A - B))/dA_h, B = 0 in arXiv 2004.11207."""
     modules = [a.module for p in specimen.parts.blocks for a in p.attentions]
     registry = specimen.plan.seam == "registry"
     with attention_seam(specimen.model, modules=modules):
         clean: list[Tensor] = []
         _run_with(specimen, batch, registry, lambda _i, a: clean.append(a.detach()) or a)
+        begun = [torch.zeros_like(a) for a in clean] if start is None else start
         return [
-            _attention_integral(specimen, batch, objective, rule, i, a, registry)
-            for i, a in enumerate(clean)
+            _attention_integral(specimen, batch, objective, rule, i, a, b, registry)
+            for i, (a, b) in enumerate(zip(clean, begun, strict=True))
         ]
 
 
-def _attention_integral(specimen, batch, objective, rule, index, weights, registry) -> Tensor:
+def _attention_integral(specimen, batch, objective, rule, index, weights, start, registry):
     total = torch.zeros_like(weights)
     for node, weight in zip(rule.nodes, rule.weights, strict=True):
-        point = (node * weights).detach().requires_grad_()
+        point = (start + node * (weights - start)).detach().requires_grad_()
         logits = _run_with(specimen, batch, registry, lambda i, a, p=point: p if i == index else a)
         value = objective(logits, torch.arange(batch.num_prompts))
         total += weight * torch.autograd.grad(value.sum(), point)[0]
-    return weights * total
+    return (weights - start) * total
 
 
 def _run_with(specimen, batch, registry, change) -> Tensor:

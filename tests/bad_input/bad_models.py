@@ -72,10 +72,57 @@ def experts(folder: Path) -> None:
     tiny.save(hf.MixtralForCausalLM(config), folder)
 
 
+def regression(folder: Path) -> None:
+    tiny.save(tiny.classifier("score"), folder)
+
+
+def single_texts(folder: Path) -> None:
+    tiny.save(tiny.classifier("negative", "positive", num_texts=1), folder)
+
+
+def other_weights(folder: Path) -> None:
+    model = tiny.classifier("negative", "positive")
+    next(iter(model.parameters())).data *= 2
+    tiny.save(model, folder)
+
+
+def grouped(folder: Path) -> None:
+    """Four heads of queries, two of keys and values."""
+    config = hf.LlamaConfig(
+        vocab_size=len(tiny.tokenizer()),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+    )
+    tiny.save(tiny.seeded(hf.LlamaForCausalLM(config)), folder)
+
+
+def images(folder: Path) -> None:
+    config = hf.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        image_size=8,
+        patch_size=4,
+    )
+    hf.ViTForImageClassification(config).save_pretrained(folder)
+
+
+def out_of_reach(folder: Path) -> None:
+    """An architecture that the staircase does not climb."""
+    config = hf.BloomConfig(vocab_size=len(tiny.tokenizer()), hidden_size=16, n_layer=2, n_head=2)
+    tiny.save(tiny.seeded(hf.BloomForCausalLM(config)), folder)
+
+
 FOLDERS: dict[str, Callable[[Path], None]] = {
     each.__name__: each
     for each in (nothing, no_weights, only_a_pickle, no_head, no_tokenizer, broken_weights,
-                 broken_config, not_a_number, own_code, experts)
+                 broken_config, not_a_number, own_code, experts, regression, single_texts,
+                 other_weights, grouped, images, out_of_reach)
 }  # fmt: skip
 
 
@@ -84,6 +131,27 @@ def make(name: str, tmp_path: Path) -> Path:
     folder.mkdir()
     FOLDERS[name](folder)
     return folder
+
+
+def without_seam() -> Specimen:
+    """A classifier whose attention calls neither the registry nor a softmax."""
+    model = tiny.classifier("negative", "positive")
+    for layer in model.bert.encoder.layer:
+        layer.attention.self = OwnAttention(layer.attention.self)
+    return Specimen(model=model, tokenizer=tiny.tokenizer(), name="own", task="classifier")
+
+
+class OwnAttention(nn.Module):
+    def __init__(self, known: nn.Module) -> None:
+        super().__init__()
+        self.query, self.key, self.value = known.query, known.key, known.value
+
+    def forward(
+        self, hidden_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, None]:
+        scores = self.query(hidden_states) @ self.key(hidden_states).transpose(1, 2)
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        return weights / weights.sum(-1, keepdim=True) @ self.value(hidden_states), None
 
 
 class Mixer(nn.Module):

@@ -1,5 +1,6 @@
 """What the rows of the tables work with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+import vesalius
 from bad_input import bad_models
 from cli import tiny
 from vesalius.data.bags import FactBag
 from vesalius.methods import knowledge_neurons as kn
+from vesalius.methods.attention_attribution import HeadImportance, LayerLinks, PruneCurve
 from vesalius.methods.knowledge_neurons.edits import Edit
 from vesalius.methods.knowledge_neurons.update import update
 from vesalius.models import SlotEdit, Specimen, slots_edited
 from vesalius.models import open as open_model
 
+TEXT = "Paris is a city"
 PROMPT = "The capital of France is [MASK]."
 
 
@@ -25,6 +29,8 @@ class Lab:
 
     bert: Specimen
     gpt: Specimen
+    classifier: Specimen
+    pairs: Specimen
     bert_folder: Path
     gpt_folder: Path
     tmp: Path
@@ -36,6 +42,20 @@ class Lab:
         path = self.tmp / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
+
+    def opened(self, name: str) -> Specimen:
+        return open_model(self.folder(name))
+
+    def heads(self) -> HeadImportance:
+        return vesalius.attention.head_importance(self.classifier, [TEXT], baselines=())
+
+    def links(self) -> LayerLinks:
+        return vesalius.attention.attribute(self.classifier, [TEXT]).layer_links(0)
+
+    def curve(self) -> PruneCurve:
+        return vesalius.attention.prune_curve(
+            self.classifier, ["Rome"], self.heads(), labels="negative", num_random=0
+        )
 
     def located(self) -> kn.Location:
         return kn.locate(self.bert, PROMPT, "Paris")
@@ -79,9 +99,15 @@ class Lab:
         return replace(self.bert, tokenizer=words)
 
 
+Call = Callable[[Lab], object]
+
+
 @pytest.fixture(scope="session")
-def specimens(bert_folder: Path, gpt_folder: Path) -> tuple[Specimen, Specimen]:
-    return open_model(bert_folder), open_model(gpt_folder)
+def specimens(
+    bert_folder: Path, gpt_folder: Path, classifier_folder: Path, pair_folder: Path
+) -> tuple[Specimen, ...]:
+    folders = (bert_folder, gpt_folder, classifier_folder, pair_folder)
+    return tuple(map(open_model, folders))
 
 
 @pytest.fixture
@@ -89,12 +115,14 @@ def lab(
     tmp_path: Path,
     bert_folder: Path,
     gpt_folder: Path,
-    specimens: tuple[Specimen, Specimen],
+    specimens: tuple[Specimen, ...],
     as_users_call_it: None,
 ) -> Lab:
     return Lab(
         bert=specimens[0],
         gpt=specimens[1],
+        classifier=specimens[2],
+        pairs=specimens[3],
         bert_folder=bert_folder,
         gpt_folder=gpt_folder,
         tmp=tmp_path,

@@ -8,10 +8,14 @@ import pytest
 import typer
 
 from bad_input import bad_models
+from bad_input.attention_commands import ATTENTION_COMMANDS
 from bad_input.lab import PROMPT, Lab
 from cli import tiny
 from vesalius.cli.main import app
 from vesalius.core.errors import VesaliusError
+from vesalius.data.labelled import load_labelled
+from vesalius.methods.attention_attribution import head_importance
+from vesalius.models import open as open_model
 
 ASKED = ("--prompt", PROMPT, "--answer", "Paris")
 TOLD = (*ASKED, "--to", "London")
@@ -147,18 +151,51 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      ("no.csv",)),
     ("data prepare: no file", ["data", "prepare", "{tmp}/no.txt", "--tokenizer", "{bert}", "--out",
      "{tmp}/o"], 1, ("no.txt",)),
+    *ATTENTION_COMMANDS,
     ("data info: no shards", ["data", "info", "{tmp}"], 1, ("manifest",)),
 ]  # fmt: skip
+
+
+FILES = {
+    "mine.txt": "mine",
+    "empty.txt": "\n \n",
+    "tabs.tsv": "Paris is\ta city\n\nRome\n",
+    "mail.tsv": "text\tlabel\na\tham\nb\tspam\nc\tham\na b\tspam\nb c\tham\na c\tspam\n",
+}
+
+
+@pytest.fixture(scope="session")
+def given(
+    tmp_path_factory: pytest.TempPathFactory,
+    classifier_folder: Path,
+    pair_folder: Path,
+    opinions: Path,
+) -> dict[str, Path]:
+    """Places that no row writes to: classifiers, labelled texts, and heads measured on its dev."""
+    dev = load_labelled(opinions).splits["dev"]
+    found = head_importance(open_model(classifier_folder), dev.texts, baselines=())
+    return {
+        "clf": classifier_folder,
+        "pairs": pair_folder,
+        "opinions": opinions,
+        "heads": found.save(tmp_path_factory.mktemp("results") / "heads"),
+    }
 
 
 @pytest.mark.parametrize(
     ("words", "code", "parts"), [row[1:] for row in COMMANDS], ids=[row[0] for row in COMMANDS]
 )
 def test_a_command_answers_on_stderr(
-    lab: Lab, run: tiny.Run, words: list[str], code: int, parts: tuple[str, ...]
+    lab: Lab,
+    run: tiny.Run,
+    given: dict[str, Path],
+    words: list[str],
+    code: int,
+    parts: tuple[str, ...],
 ):
-    lab.file("mine.txt", "mine")
-    places = {"tmp": lab.tmp, "bert": lab.bert_folder, "gpt": lab.gpt_folder}
+    for name, text in FILES.items():
+        lab.file(name, text)
+    places = {"tmp": lab.tmp, "bert": lab.bert_folder, "gpt": lab.gpt_folder, **given}
     for name in bad_models.FOLDERS.keys() & set(re.findall(r"{(\w+)}", " ".join(words))):
         places[name] = lab.folder(name)
     before = sorted(lab.tmp.rglob("*"))
@@ -203,7 +240,7 @@ def test_every_command_is_in_the_table():
         for inner in getattr(command, "commands", {"": None})
     }
     fed = {
-        (words[0], words[1] if words[0] in ("neurons", "zoo", "data") else "")
+        (words[0], words[1] if words[0] in ("neurons", "attention", "zoo", "data") else "")
         for _, words, *_ in COMMANDS
     }
     # these take nothing that could be wrong

@@ -3,7 +3,6 @@
 import inspect
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -16,7 +15,8 @@ from torch import nn
 
 import vesalius
 from bad_input import bad_models
-from bad_input.lab import PROMPT, Lab
+from bad_input.attention_rows import ATTENTION_REASONS, ATTENTION_ROWS
+from bad_input.lab import PROMPT, Call, Lab
 from vesalius.core import cite, paths, result
 from vesalius.core.errors import VesaliusError
 from vesalius.data import corpus, facts, masking, select, tokenizer
@@ -32,6 +32,7 @@ from vesalius.models import (
     encode_prompts,
     encode_texts,
     parts,
+    pruned,
     register_parts,
     zoo,
 )
@@ -48,7 +49,6 @@ def forget_rules() -> Any:
     parts._RULES.update(known)
 
 
-Call = Callable[[Lab], object]
 L = vesalius.neurons.LocateConfig
 HOMEMADE = PartsRule(block_class="HomemadeBlock", feed_forward="down", attentions=("mixer",))
 
@@ -272,6 +272,7 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("read_facts: a list", lambda x: facts.read_facts(x.file("f.jsonl", "[1]")), "line 1", ""),
     ("read_facts: no answer", lambda x: facts.read_facts(
         x.file("f.tsv", "relation\tsubject\tanswer\nP36\tPeru")), "line 2", "complete the line"),
+    *ATTENTION_ROWS,
     ("natural_sentences: no data", lambda x: corpus.natural_sentences(
         x.tmp, facts=facts.load_facts()[:1]), "{tmp}", "--data"),
 ]  # fmt: skip
@@ -325,6 +326,7 @@ NOTHING_TO_REFUSE = {
     "perplexity_facts": "draws at most as many facts as there are",
     "Fact": "three texts; the functions that take it judge them",
     "Relation": "texts; prompts_for judges them",
+    **ATTENTION_REASONS,
     "neurons": "the module of the verbs, whose names are rows of their own",
     "zoo": "a module: its functions are rows",
     "__version__": "a text",
@@ -333,9 +335,9 @@ NOTHING_TO_REFUSE = {
 
 def public_names() -> set[str]:
     """What a user may call: the __all__ lists, and functions of data that raise VesaliusError."""
-    names = {*vesalius.__all__, *vesalius.models.__all__, *kn.__all__}
+    names = {*vesalius.__all__, *vesalius.models.__all__, *kn.__all__, *vesalius.attention.__all__}
     names |= {f"zoo.{name}" for name in ("path", "card")}
-    for module in (corpus, facts, masking, select, tokenizer):
+    for module in (corpus, facts, masking, select, tokenizer, pruned):
         names |= _functions_that_refuse(module)
     return names
 
@@ -355,5 +357,5 @@ def test_every_public_name_is_in_the_table():
     missing = public_names() - covered - NOTHING_TO_REFUSE.keys()
     assert not missing, "add a row to ROWS, or a reason to NOTHING_TO_REFUSE"
     assert not covered & NOTHING_TO_REFUSE.keys()
-    assert {"prompts_for", "read_facts", "natural_sentences"} <= public_names()
+    assert {"prompts_for", "read_facts", "natural_sentences", "save_pruned"} <= public_names()
     assert len({row[0] for row in ROWS}) == len(ROWS)

@@ -55,13 +55,14 @@ def test_every_command_is_short():
     import ast
 
     source = Path(commands.__file__).read_text("utf-8")
-    source += Path(commands.__file__).with_name("neurons.py").read_text("utf-8")
+    for name in ("neurons.py", "attention.py"):
+        source += Path(commands.__file__).with_name(name).read_text("utf-8")
     found = [
         node
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef) and "takes" in ast.unparse(node.decorator_list)
     ]
-    assert len(found) == 13
+    assert len(found) >= 13 + 7
     assert all((node.end_lineno or 0) - node.lineno < 30 for node in found)
 
 
@@ -147,7 +148,8 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert min(seconds) < 0.4
     code = (
         "import sys\nfrom vesalius.cli.main import main\n"
-        f"code = main(['--help']); print(code, *set({HEAVY}) & set(sys.modules))"
+        "code = main(['--help']) + main(['attention', 'prune', '--help'])\n"
+        f"print(code, *set({HEAVY}) & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "0"

@@ -36,6 +36,7 @@ def tokenizer() -> hf.PreTrainedTokenizerFast:
     built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     built.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
     )
     return hf.PreTrainedTokenizerFast(
@@ -87,6 +88,24 @@ def causal_lm() -> torch.nn.Module:
     return seeded(hf.GPT2LMHeadModel(config))
 
 
+def classifier(*labels: str, num_texts: int | None = None) -> torch.nn.Module:
+    """A BERT that sorts texts, or pairs of them when it says that it was fine-tuned on two."""
+    config = hf.BertConfig(
+        vocab_size=len(tokenizer()),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+        pad_token_id=0,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    if num_texts is not None:
+        config.vesalius_num_texts = num_texts
+    return seeded(hf.BertForSequenceClassification(config))
+
+
 def save(model: torch.nn.Module, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
@@ -134,3 +153,33 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gpt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(causal_lm(), tmp_path_factory.mktemp("models") / "tiny-gpt")
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = classifier("negative", "positive")
+    return save(model, tmp_path_factory.mktemp("models") / "tiny-classifier")
+
+
+@pytest.fixture(scope="session")
+def pair_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = classifier("no", "maybe", "yes", num_texts=2)
+    return save(model, tmp_path_factory.mktemp("models") / "tiny-pairs")
+
+
+@pytest.fixture(scope="session")
+def opinions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of the tiny vocabulary with labels, no text in two splits."""
+    folder = tmp_path_factory.mktemp("data") / "opinions"
+    folder.mkdir()
+    words = ["Paris", "London", "Rome", "Tokyo", "has", "its", "city", "the", "a"]
+    for split, number in (("train", 10), ("dev", 8), ("test", 9)):
+        shift = {"train": 0, "dev": 3, "test": 5}[split]
+        rows = [
+            (" ".join(words[(i * j + shift) % 9] for j in range(2, 5 + i % 4)) + f" {split[0]}",
+             "negative" if (i + shift) % 3 else "positive")
+            for i in range(number)
+        ]  # fmt: skip
+        lines = ["text\tlabel", *("\t".join(row) for row in rows)]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder

@@ -94,15 +94,17 @@ class TextFlags(AbstractTreeRuleFlags, AbstractFileFlags):
     )
     label: Annotated[
         list[str] | None,
-        Option(help="The class or word to attribute: one for all, or one for each text; the "
-               "predicted one when left out."),
+        Option(help="The class or word to attribute: one for all, or one for each text; the one "
+               "that the model says when left out."),
     ] = None  # fmt: skip
     foil: Annotated[str, Option(help="The other class or word of a logit-difference.")] = ""
-    keep: Annotated[int, Option(help="Store so many links of each head; 0 stores all.")] = 0
+    keep: Annotated[
+        int, Option(help="Keep so many links of each head, to save memory; 0 keeps all.")
+    ] = 0
     pieces: Annotated[
         bool, Option("--pieces", help="Leave word pieces apart instead of joining words.")
     ] = False
-    per_layer: Annotated[int, Option(help="Links of each layer in the graph.", min=1)] = 8
+    per_layer: Annotated[int, Option(help="With graph and --html: links of each layer.", min=1)] = 8
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the work and the memory it takes, do nothing.")
     ] = False
@@ -168,9 +170,11 @@ class PruneFlags(AbstractScoreFlags, AbstractDataFlags, AbstractFileFlags):
     ] = "max"  # fmt: skip
     share: Annotated[float, Option(help="Share of the heads to remove.")] = 0.5
     on: Annotated[
-        str, Option(help="Split of the accuracy curve, or none: it may not be --split.")
+        str, Option(help="Split of the accuracy curve, not that of --split; none for no curve.")
     ] = "test"
-    on_texts: Annotated[int, Option(help="First texts of that split to take; 0 takes all.")] = 0
+    on_texts: Annotated[
+        int, Option(help="First texts of that split to take; 0 takes all.", min=0)
+    ] = 0
     controls: Annotated[int, Option(help="Random orders to average, beside the others.", min=0)] = 5
     checkpoint: Annotated[
         Path | None, Option(help="Write the smaller model, for vesalius to open.")
@@ -190,7 +194,7 @@ class AttentionSweepFlags(AbstractTreeRuleFlags, AbstractDataFlags):
 
     out: Annotated[Path, Option(help="Folder of the sweep; the same command goes on in it.")]
     split: Annotated[str, Option(help="train, dev or test; all for every split.")] = "all"
-    max_texts: Annotated[int, Option(help="First texts of each split; 0 takes all.")] = 0
+    max_texts: Annotated[int, Option(help="First texts of each split; 0 takes all.", min=0)] = 0
     gold: Annotated[
         bool, Option("--gold", help="Attribute the right class instead of the predicted one.")
     ] = False

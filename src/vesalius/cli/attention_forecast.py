@@ -4,7 +4,7 @@ Source: the staircase of docs/architecture.md.
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -15,6 +15,7 @@ from vesalius.methods.attention_attribution.inputs import (
     plan_batches,
     trimmed_part,
 )
+from vesalius.methods.attention_attribution.targets import ask
 from vesalius.models.attention_sites import attention_sites
 from vesalius.models.ladder import run_model
 from vesalius.parallel.memory import parse_bytes
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
     from vesalius.methods.attention_attribution import AttributeConfig
     from vesalius.models.specimen import Specimen
 
+_COLUMNS: Final = ("texts", "positions", "heads", "streams", "forward passes", "backward passes",
+                   "bytes", "seconds")  # fmt: skip
+
 
 def show_forecast(
-    specimen: "Specimen", asked: Texts, config: "AttributeConfig", *, json: bool
+    specimen: "Specimen",
+    asked: Texts,
+    config: "AttributeConfig",
+    *,
+    foil: str = "",
+    json: bool = False,
 ) -> None:
     """Print a row per batch of texts; one clean pass each is all that is run.
 
@@ -33,9 +42,16 @@ def show_forecast(
     with more nodes. The seconds are a guess from the clean pass.
 
     Raises:
-        VesaliusError: texts that the run would refuse too.
+        VesaliusError: texts, classes or words that the run would refuse too.
     """
     batch = encode_inputs(specimen, asked.texts, pairs=asked.pairs, pad_to=config.pad_to)
+    ask(
+        specimen,
+        batch.num_prompts,
+        targets=asked.targets,
+        foils=foil or None,
+        kind=config.target,
+    )
     half = parse_bytes(config.memory) // 2
     trimmed = config.pad_to is None
     sites = attention_sites(specimen)
@@ -70,4 +86,4 @@ def show_forecast(
     if json:
         emit_json({"forecast": rows})
     else:
-        emit_table(list(rows[0]), [list(row.values()) for row in rows])
+        emit_table(_COLUMNS, [list(row.values()) for row in rows])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from vesalius.cli.attention_data import open_data, score_config, take
+from vesalius.cli.attention_data import check_tree_flags, open_data, score_config, take
 from vesalius.cli.attention_flags import AttentionSweepFlags
 from vesalius.cli.errors import FAILED, PARTLY_DONE
 from vesalius.cli.neuron_sweep import show_sweep
@@ -27,6 +27,7 @@ def run_attention_sweep(flags: AttentionSweepFlags) -> None:
         Exit: texts were skipped: code 4 when others were not, 1 when all were.
         VesaliusError: faulty flags or data, or what the sweep refuses.
     """
+    check_tree_flags(flags)
     config = score_config(flags, keep=flags.keep)
     data = open_data(flags)
     from vesalius.methods.attention_attribution import AttributeTask
@@ -59,7 +60,8 @@ def run_attention_sweep(flags: AttentionSweepFlags) -> None:
         seed=flags.seed,
         name="attention sweep",
     )
-    show_sweep(result, json=flags.json, unit="text")
+    names = [str(item["name"]) for item in items]
+    show_sweep(result, json=flags.json, unit="text", names=names)
     if result.skipped:
         raise typer.Exit(PARTLY_DONE if result.num_rows else FAILED)
 
@@ -70,7 +72,7 @@ def _items(
     splits = list(data.splits) if flags.split == "all" else [flags.split]
     items: list[dict[str, Any]] = []
     for split in splits:
-        asked = take(data, split, max_texts=flags.max_texts, specimen=specimen)
+        asked = take(data, split, max_texts=flags.max_texts, specimen=specimen, by_label=flags.gold)
         assert asked.labels is not None
         for number, text in enumerate(asked.texts):
             item: dict[str, Any] = {"name": f"{split}-{number}", "text": text}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vesalius.parallel.folder import SweepResult
     from vesalius.parallel.sweep import Engine
 
+_REASONS = 3  # that are printed
+
 
 def run_sweep(flags: SweepFlags) -> None:
     """Locate every fact that the flags name; print what came out and where it is.
@@ -56,7 +58,8 @@ def run_sweep(flags: SweepFlags) -> None:
         shard_size=flags.shard_size,
         name="neurons sweep",
     )
-    show_sweep(result, json=flags.json, unit="fact")
+    names = [str(item["name"]) for item in items]
+    show_sweep(result, json=flags.json, unit="fact", names=names)
     if result.skipped:
         raise typer.Exit(PARTLY_DONE if result.num_rows else FAILED)
 
@@ -112,8 +115,11 @@ def _items(bags: Sequence[FactBag]) -> list[dict[str, object]]:
     ]
 
 
-def show_sweep(result: "SweepResult", *, json: bool, unit: str) -> None:
-    """Print how many items a sweep did and skipped, and where its table is."""
+def show_sweep(result: "SweepResult", *, json: bool, unit: str, names: Sequence[str]) -> None:
+    """Print how many items a sweep did and skipped, and where its table is.
+
+    Items with one and the same fault are told of together.
+    """
     facts = {
         f"{unit}s": result.num_items,
         "located" if unit == "fact" else "attributed": result.num_rows,
@@ -123,10 +129,18 @@ def show_sweep(result: "SweepResult", *, json: bool, unit: str) -> None:
         "table": str(result.folder / "table.parquet"),
     }
     if json:
-        emit_json({"sweep": facts, "skipped": [vars(entry) for entry in result.skipped]})
+        skipped = [{"name": names[entry.item], **vars(entry)} for entry in result.skipped]
+        emit_json({"sweep": facts, "skipped": skipped})
         return
     emit_table(("what", "value"), list(facts.items()))
-    for entry in result.skipped[:5]:
-        say(f"vesalius: {unit} {entry.item} was skipped: {entry.reason}")
-    if len(result.skipped) > 5:
-        say(f"vesalius: {len(result.skipped) - 5} more are in {result.folder / 'skipped.jsonl'}")
+    by_reason: dict[str, list[str]] = {}
+    for entry in result.skipped:
+        by_reason.setdefault(entry.reason, []).append(names[entry.item])
+    for reason, skipped in list(by_reason.items())[:_REASONS]:
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        what = unit if len(skipped) == 1 else f"{len(skipped)} {unit}s"
+        say(f"vesalius: skipped {what}: {', '.join(skipped[:3])}{more}")
+        for line in reason.splitlines():
+            say(f"  {line}")
+    if len(by_reason) > _REASONS:
+        say(f"vesalius: all reasons are in {result.folder / 'skipped.jsonl'}")

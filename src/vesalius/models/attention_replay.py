@@ -227,7 +227,8 @@ def _replayed(
                 rows |= dict(
                     zip(chosen, _wide(logits).unflatten(0, (len(chosen), -1)), strict=True)
                 )
-            parts.append(torch.stack([rows[i] for i in range(len(lowest))]))
+            nothing = ladder.logits.new_zeros(0, len(prompts), ladder.logits.shape[1])
+            parts.append(torch.stack([rows[i] for i in range(len(lowest))]) if rows else nothing)
     return torch.cat(parts, dim=1)
 
 
@@ -256,7 +257,7 @@ def _recorded(specimen: Specimen, plan: Plan, batch: Batch) -> Ladder:
 
 @contextmanager
 def _silenced(model: Any, wanted: bool) -> Generator[None, None, None]:
-    """Let the input embedding give zeros."""
+    """Let the input embedding give zeros, and what shares its weight in encoder and decoder."""
     if not wanted:
         yield
         return
@@ -264,11 +265,15 @@ def _silenced(model: Any, wanted: bool) -> Generator[None, None, None]:
     def hush(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
         return torch.zeros_like(output)
 
-    hook = model.get_input_embeddings().register_forward_hook(hush)
+    embedding = model.get_input_embeddings()
+    weight = getattr(embedding, "weight", None)
+    twins = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.weight is weight]
+    hooks = [module.register_forward_hook(hush) for module in twins or [embedding]]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _need_seam(specimen: Specimen) -> None:

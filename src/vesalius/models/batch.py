@@ -105,7 +105,9 @@ class Batch:
             return value[:, first:end] if along and not name.startswith("decoder_") else value
 
         inputs = {name: cut(name, value) for name, value in self.inputs.items()}
-        return Batch(inputs=inputs, row=self.row - first, decoder_row=self.decoder_row)
+        # a classifier that reads elsewhere may name row 0 where padding is on the left
+        row = (self.row - first).clamp(0, end - first - 1)
+        return Batch(inputs=inputs, row=row, decoder_row=self.decoder_row)
 
     def one_position(self) -> "Batch":
         """Keep only the row of interest of every input along positions.

@@ -44,6 +44,9 @@ class Climber:
         gap = torch.full((len(sites), len(end_value)), torch.inf).to(end_value)
         num_nodes = torch.zeros_like(gap, dtype=torch.long)
         done = torch.zeros_like(gap, dtype=torch.bool)
+        # twice the nodes square the error of a smooth line: from above this root (with room to
+        # spare), and not halved, a gap says that the line is rough and more would not help
+        rough = 3 * self.options.tolerance**0.5
         for rule in self.options.rules:
             pending = [i for i in range(len(sites)) if not done[i].all()]
             if not pending:
@@ -59,8 +62,8 @@ class Climber:
                 missing = (_total(new) - (end_value - start_value[i])).abs()
                 missing = torch.where(open_, missing, torch.inf)
                 better = (missing < gap[i]) & ~done[i]
-                # a line so rough that more nodes do not halve the gap: still more would not help
                 hopeless = open_ & (num_nodes[i] > 0) & (missing > 0.5 * gap[i])
+                hopeless &= missing > rough * (end_value - start_value[i]).abs()
                 attribution[i] = torch.where(_like(better, new), new, attribution[i])
                 gap[i] = torch.where(better, missing, gap[i])
                 num_nodes[i] = torch.where(better, len(rule.nodes), num_nodes[i])

@@ -335,5 +335,5 @@ def _not_smaller(name: str, reason: str) -> VesaliusError:
         given=f"{name} as a smaller ordinary checkpoint: {reason}",
         expected="the same number of heads at every site, and a configuration class in which "
         "d_head stands by itself",
-        fix="export without smaller=True, or write it with save_pruned for vesalius.open",
+        fix="leave smaller=True (--smaller) out, or write it with save_pruned (--checkpoint)",
     )

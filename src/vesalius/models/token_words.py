@@ -7,8 +7,8 @@ byte-level BPE (Radford et al. 2019).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
+from weakref import WeakKeyDictionary
 
-from vesalius.models.encoding import need_tokenizer
 from vesalius.models.specimen import Specimen
 
 _SPACE_MARKS: Final = ("\u0120", "\u2581")  # of byte-level BPE and of SentencePiece
@@ -36,13 +36,16 @@ def token_words(specimen: Specimen, ids: Sequence[int]) -> TokenWords:
     A piece that continues a word keeps its ``##`` where the tokenizer writes it. Special tokens
     and signs are words of their own.
 
-    Raises:
-        VesaliusError: a model without a tokenizer.
+    A model that was opened without its tokenizer shows the ids themselves.
     """
-    tokenizer = need_tokenizer(specimen)
+    tokenizer = specimen.tokenizer
+    if tokenizer is None:
+        names, places = tuple(map(str, ids)), tuple(range(len(ids)))
+        return TokenWords(tokens=names, special=(False,) * len(ids), word=places, words=names)
     raw = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
-    specials: set[int] = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    specials = special_ids(tokenizer)
     special = tuple(token in specials for token in ids)
+    spaced = _marks_spaces(tokenizer, raw)
     shown = tuple(
         text if mark else _shown(tokenizer, text, token)
         for text, mark, token in zip(raw, special, ids, strict=True)
@@ -50,16 +53,46 @@ def token_words(specimen: Specimen, ids: Sequence[int]) -> TokenWords:
     word: list[int] = []
     for place in range(len(raw)):
         plain = place > 0 and not special[place] and not special[place - 1]
-        joined = plain and _continues(raw, shown, place)
+        joined = plain and _continues(raw, shown, place, spaced=spaced)
         word.append(word[-1] if joined else len(set(word)))
     return TokenWords(
         tokens=shown, special=special, word=tuple(word), words=_words(tokenizer, ids, shown, word)
     )
 
 
-def _continues(raw: Sequence[str], shown: Sequence[str], place: int) -> bool:
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Give the ids of the tokens that stand for no text; an unknown word stands for one.
+
+    Some vocabularies have one token for unknown words and the end of a text (GPT-2): it is special.
+
+    Source: the special tokens of the transformers library. No shapes.
+    """
+    named: dict[str, Any] = tokenizer.special_tokens_map
+    unknown = tokenizer.unk_token
+    only_unknown = all(word != unknown for name, word in named.items() if name != "unk_token")
+    return frozenset(tokenizer.all_special_ids) - (
+        {tokenizer.unk_token_id} if only_unknown else set()
+    )
+
+
+_MARKED: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
+
+
+def _marks_spaces(tokenizer: Any, raw: Sequence[str]) -> bool:
+    """Whether the space before a word is in its token; the first word of a text has none."""
+    if any(text.startswith(_SPACE_MARKS) for text in raw):
+        return True
+    if any(text.startswith(_PIECE_MARK) for text in raw):
+        return False
+    if tokenizer not in _MARKED:
+        vocabulary: Any = tokenizer.get_vocab()
+        _MARKED[tokenizer] = any(text.startswith(_SPACE_MARKS) for text in vocabulary)
+    return _MARKED[tokenizer]
+
+
+def _continues(raw: Sequence[str], shown: Sequence[str], place: int, *, spaced: bool) -> bool:
     """Whether a token goes on with the word of the one before it."""
-    if not any(text.startswith(_SPACE_MARKS) for text in raw):
+    if not spaced:
         return raw[place].startswith(_PIECE_MARK)
     if raw[place].startswith(_SPACE_MARKS):
         return False
@@ -77,12 +110,14 @@ def _words(
     groups: dict[int, list[int]] = {}
     for place, number in enumerate(word):
         groups.setdefault(number, []).append(place)
-    return tuple(
-        shown[places[0]]
-        if len(places) == 1
-        else str(tokenizer.decode([ids[place] for place in places])).strip()
-        for places in groups.values()
-    )
+    return tuple(_word(tokenizer, ids, shown, places) for places in groups.values())
+
+
+def _word(tokenizer: Any, ids: Sequence[int], shown: Sequence[str], places: Sequence[int]) -> str:
+    first, *rest = (shown[place] for place in places)
+    if all(text.startswith(_PIECE_MARK) for text in rest):
+        return first + "".join(text.removeprefix(_PIECE_MARK) for text in rest)
+    return str(tokenizer.decode([ids[place] for place in places])).strip()
 
 
 def _shown(tokenizer: Any, raw: str, token: int) -> str:

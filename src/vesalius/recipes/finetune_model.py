@@ -155,14 +155,7 @@ def build_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    labels = dict(enumerate(label_names))
-    config = type(source.config).from_dict(source.config.to_dict())
-    config.num_labels = len(labels)
-    config.id2label, config.label2id = labels, {name: i for i, name in labels.items()}
-    config.problem_type = "single_label_classification"
-    setattr(config, NUM_TEXTS, num_texts)
-    config.pad_token_id = source.tokenizer.pad_token_id
-    config.dtype = torch.float32
+    config = _configuration(source, label_names, num_texts=num_texts)
     notes: tuple[str, ...] = ()
     if getattr(config, "classifier_pooling", pooling) != pooling:
         notes = (f"the head reads {pooling!r}; the model names {config.classifier_pooling!r}",)
@@ -198,6 +191,19 @@ def build_classifier(
             fix="take another checkpoint; this one was saved after its training diverged",
         )
     return model, notes
+
+
+def _configuration(source: Source, label_names: Sequence[str], *, num_texts: int) -> Any:
+    """The model's configuration with a classification head; the source keeps its own."""
+    labels = dict(enumerate(label_names))
+    config = type(source.config).from_dict(source.config.to_dict())
+    config.num_labels = len(labels)
+    config.id2label, config.label2id = labels, {name: i for i, name in labels.items()}
+    config.problem_type = "single_label_classification"
+    setattr(config, NUM_TEXTS, num_texts)
+    config.pad_token_id = source.tokenizer.pad_token_id
+    config.dtype = torch.float32
+    return config
 
 
 def _loading_notes(source: Source, model: nn.Module, info: Any) -> tuple[str, ...]:

@@ -151,11 +151,9 @@ def run_seed(
     batches = LabelledBatches(
         splits["train"], batch_size=options.batch_size, seed=derive_seed(seed, "batches")
     )
+    per_epoch = batches.batches_per_epoch
     loop_options = training_options(
-        options,
-        seed=seed,
-        batches_per_epoch=batches.batches_per_epoch,
-        width=source.width,
+        options, seed=seed, batches_per_epoch=per_epoch, width=source.width
     )
     steps = snapshot_steps(options.snapshots, num_steps=loop_options.num_steps)
     keeper = _Keeper(folder, source=source, steps=steps, options=options)

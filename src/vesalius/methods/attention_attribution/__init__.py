@@ -4,6 +4,8 @@ Source: Hao et al., Self-Attention Attribution: Interpreting Information Interac
 Transformer, AAAI 2021, arXiv 2004.11207.
 """
 
+from vesalius.methods.attention_attribution.attack import attack
+from vesalius.methods.attention_attribution.attack_result import Attack
 from vesalius.methods.attention_attribution.attribute import attribute
 from vesalius.methods.attention_attribution.config import AttributeConfig, attribute_preset
 from vesalius.methods.attention_attribution.faithfulness import faithfulness
@@ -36,8 +38,11 @@ from vesalius.methods.attention_attribution.tree import (
     receptive_field,
     sweep_tau,
 )
+from vesalius.methods.attention_attribution.trigger_result import Trigger, Triggers
+from vesalius.methods.attention_attribution.triggers import find_triggers
 
 __all__ = [
+    "Attack",
     "AttributeConfig",
     "AttributeTask",
     "Attributions",
@@ -53,12 +58,16 @@ __all__ = [
     "PrunedModel",
     "TauSweep",
     "Tree",
+    "Trigger",
+    "Triggers",
+    "attack",
     "attribute",
     "attribute_preset",
     "build_graph",
     "build_tree",
     "correlate_heads",
     "faithfulness",
+    "find_triggers",
     "head_importance",
     "head_study",
     "hierarchy",

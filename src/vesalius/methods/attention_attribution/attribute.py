@@ -9,7 +9,12 @@ from torch import Tensor
 
 from vesalius.core.card import Stopwatch, make_card
 from vesalius.methods.attention_attribution.config import AttributeConfig, chosen_config
-from vesalius.methods.attention_attribution.inputs import Inputs, encode_inputs, read_words
+from vesalius.methods.attention_attribution.inputs import (
+    Inputs,
+    encode_inputs,
+    read_words,
+    site_masks,
+)
 from vesalius.methods.attention_attribution.linking import strongest_links
 from vesalius.methods.attention_attribution.result import Attributions, Example, Site
 from vesalius.methods.attention_attribution.scores import Scored, scored_batches
@@ -136,8 +141,8 @@ def _examples(
         foils = list(target_names(specimen, scored.foils.tolist()))
     made: dict[int, Example] = {}
     for place, text in enumerate(scored.texts.tolist()):
-        scores = _cut(scored, sites, scored.found.attribution, place)
-        weights = _cut(scored, sites, scored.found.signal, place)
+        scores = _cut(specimen, scored, sites, scored.found.attribution, place)
+        weights = _cut(specimen, scored, sites, scored.found.signal, place)
         text_words, decoder_words = read_words(specimen, scored.batch, place)
         target = int(scored.targets[place])
         made[text] = Example(
@@ -161,21 +166,17 @@ def _examples(
 
 
 def _cut(
-    scored: Scored, sites: Sequence[AttentionSite], matrices: Sequence[Tensor], place: int
+    specimen: Specimen,
+    scored: Scored,
+    sites: Sequence[AttentionSite],
+    matrices: Sequence[Tensor],
+    place: int,
 ) -> tuple[Float[np.ndarray, "head query key"], ...]:
     """One text's matrices of all sites, rows and columns of padding left out."""
-    mask = scored.batch.inputs.get("attention_mask")
     found: list[np.ndarray] = []
     for site, matrix in zip(sites, matrices, strict=True):
-        one = matrix[place]
-        if mask is not None:
-            real = mask[place].bool()
-            # a decoder that reads what the encoder reads (BART's classifier) has its padding too
-            is_source = site.stack != "decoder" or one.shape[1] == len(real)
-            one = one[:, real] if is_source else one
-            reads_source = site.kind == "cross" or is_source
-            one = one[:, :, real] if reads_source else one
-        found.append(_array(one))
+        queries, keys = site_masks(specimen, scored.batch, site, matrix.shape)
+        found.append(_array(matrix[place][:, queries[place]][:, :, keys[place]]))
     return tuple(found)
 
 

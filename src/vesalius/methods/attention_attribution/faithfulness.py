@@ -1,14 +1,17 @@
 """Does the prediction hang on the links that the tree shows? Taken out, beside others."""
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from vesalius.core.card import Stopwatch, make_card
-from vesalius.core.checks import check_count
+from vesalius.core.card import RunCard, Stopwatch, make_card
+from vesalius.core.checks import check_count, check_share
+from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
 from vesalius.methods.attention_attribution.attribute import attribute
 from vesalius.methods.attention_attribution.config import AttributeConfig, chosen_config
@@ -31,11 +34,18 @@ from vesalius.methods.attention_attribution.layer_links import LayerLinks
 from vesalius.methods.attention_attribution.randomised import shuffled_copy, similarity
 from vesalius.methods.attention_attribution.result import Attributions
 from vesalius.methods.attention_attribution.targets import Target
-from vesalius.methods.attention_attribution.tree import DEFAULT_TAU, RootRule, TreeRule, build_tree
+from vesalius.methods.attention_attribution.tree import (
+    DEFAULT_TAU,
+    RootRule,
+    Tree,
+    TreeRule,
+    build_tree,
+)
 from vesalius.models.batch import Batch
 from vesalius.models.objectives import probabilities
 from vesalius.models.specimen import Specimen
 from vesalius.parallel.memory import parse_bytes
+from vesalius.plots.link_tree import Link
 
 SHARES: Final = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -59,69 +69,97 @@ def faithfulness(
 
     Args:
         specimen: the opened model; nothing of it changes.
-        texts: as in :func:`attribute`.
-        pairs: the second texts.
+        texts: as in :func:`attribute`; so are ``pairs`` and ``config``.
         targets: whose probability is watched; the predicted class where left out.
-        tau: of the trees, as are ``rule`` and ``root``.
-        rule: see :func:`build_tree`.
-        root: see :func:`build_tree`.
+        tau: of the trees; ``rule`` and ``root`` too are those of :func:`build_tree`.
         shares: of all links between different tokens, for the deletion and insertion curves.
         num_random: random sets of as many links.
         randomise: attribute also to a copy with shuffled weights, whose scores should not agree.
-        config: as in :func:`attribute`.
         seed: of random links and shuffled weights.
 
     Returns:
         Probabilities with links deleted or kept, text by text.
 
     Raises:
-        VesaliusError: texts or targets that do not fit the model, or a share outside [0, 1].
+        VesaliusError: texts or targets that do not fit, or shares that do not rise in [0, 1].
 
     Source: arXiv 2004.11207, section 4.2; deletion and insertion curves: arXiv 1806.07421;
     randomised weights: arXiv 1810.03292.
     """
-    config = chosen_config(config, None)
-    check_count("num_random", num_random, lowest=1, usual=20)
+    # all links are counted and drawn from, so none may be missing
+    config = replace(chosen_config(config, None), keep=0)
+    _check_numbers(shares, num_random)
     stopwatch = Stopwatch.start()
     batch = encode_inputs(specimen, texts, pairs=pairs)
     found = attribute(specimen, batch, targets=targets, config=config)
-    everyone = range(batch.num_prompts)
-    links = [found.layer_links(i, words=False) for i in everyone]
+    links = [found.layer_links(i, words=False) for i in range(batch.num_prompts)]
     trees = [build_tree(each, tau=tau, rule=rule, root=root) for each in links]
-    memory = parse_bytes(config.memory)
+    deleted, curves = _without(
+        specimen, batch, found, links, trees, shares=shares, num_random=num_random, seed=seed
+    )
+    prob = np.array([example.prob for example in found.examples])
+    counts = np.array([len(tree.links) for tree in trees])
+    used = {"tau": tau, "tree_rule": rule, "root": root, "shares": list(shares)}
+    return Faithfulness(
+        card=_card(specimen, found, stopwatch, {**used, "num_random": num_random}, seed),
+        prob=prob,
+        num_links=counts,
+        deleted=deleted,
+        shares=np.array(shares, dtype=np.float64),
+        curves=curves,
+        agreement=_agreement(specimen, batch, found, links if randomise else [], config, seed),
+        verdict=faithfulness_verdict(prob, deleted, counts, seed),
+    )
+
+
+def _card(
+    specimen: Specimen, found: Attributions, stopwatch: Stopwatch, used: dict[str, Any], seed: int
+) -> RunCard:
+    return make_card(
+        "attention faithfulness",
+        stopwatch=stopwatch,
+        config={**used, **found.card.config},
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        seed=seed,
+        warnings=found.card.warnings,
+    )
+
+
+def _without(
+    specimen: Specimen,
+    batch: Batch,
+    found: Attributions,
+    links: Sequence[LayerLinks],
+    trees: Sequence[Tree],
+    *,
+    shares: Sequence[float],
+    num_random: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, "text mode way"], Float[np.ndarray, "text direction order share"]]:
+    """Every text's probability without its tree, and along the curves."""
+    memory = parse_bytes(found.card.config["memory"])
     deleted: list[np.ndarray] = []
     curves: list[np.ndarray] = []
-    for text in everyone:
+    for text, (own, tree) in enumerate(zip(links, trees, strict=True)):
         generator = np.random.default_rng(derive_seed(seed, "links", text))
-        chosen = [
-            _place(links[text], link.layer, link.reader, link.read) for link in trees[text].links
-        ]
-        one = _Text(specimen, batch, found, text, links[text], memory)
+        chosen = [_place(own, link) for link in tree.links]
+        one = _Text(specimen, batch, found, text, own, memory)
         deleted.append(_tree_probs(one, np.array(chosen, dtype=int), num_random, generator))
         curves.append(_curve_probs(one, shares, generator))
-    counts = np.array([len(tree.links) for tree in trees])
-    return Faithfulness(
-        card=make_card(
-            "attention faithfulness",
-            stopwatch=stopwatch,
-            config={"tau": tau, "rule": rule, "root": root, "shares": list(shares),
-                    "num_random": num_random, **found.card.config},
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            seed=seed,
-            warnings=found.card.warnings,
-        ),
-        prob=np.array([example.prob for example in found.examples]),
-        num_links=counts,
-        deleted=np.stack(deleted),
-        shares=np.array(shares, dtype=np.float64),
-        curves=np.stack(curves),
-        agreement=_agreement(specimen, batch, found, links, config, seed) if randomise
-        else np.zeros(0),
-        verdict=faithfulness_verdict(
-            np.array([example.prob for example in found.examples]), np.stack(deleted), counts, seed
-        ),
-    )  # fmt: skip
+    return np.stack(deleted), np.stack(curves)
+
+
+def _check_numbers(shares: Sequence[float], num_random: int) -> None:
+    check_count("num_random", num_random, lowest=1, usual=20)
+    for share in shares:
+        check_share("shares", share, usual=0.5, zero=True)
+    if len(shares) < 2 or any(a >= b for a, b in pairwise(shares)):
+        raise VesaliusError(
+            given=f"shares={list(shares)}",
+            expected="two shares or more, each larger than the one before it",
+            fix="leave them out: 0, 0.1, ... 1",
+        )
 
 
 class _Text:
@@ -192,7 +230,9 @@ def _agreement(
     config: AttributeConfig,
     seed: int,
 ) -> Float[np.ndarray, " text"]:
-    """Rank correlation of the scores with those of a copy with shuffled weights, [text]."""
+    """Rank correlation of the scores with those of a copy with shuffled weights, if any, [text]."""
+    if not links:
+        return np.zeros(0)
     other = shuffled_copy(specimen, seed=seed)
     targets = [example.target_index for example in found.examples]
     shuffled = attribute(other, batch, targets=targets, config=config)
@@ -204,5 +244,6 @@ def _agreement(
     )
 
 
-def _place(links: LayerLinks, layer: int, reader: int, read: int) -> int:
-    return int(np.ravel_multi_index((layer, reader, read), links.scores.shape))
+def _place(links: LayerLinks, link: Link) -> int:
+    place = (link.layer, link.reader, link.read)
+    return int(np.ravel_multi_index(place, links.scores.shape))

@@ -46,7 +46,7 @@ class Faithfulness(AbstractResult):
     deleted: Float[np.ndarray, "text mode way"]
     shares: Float[np.ndarray, " share"]
     curves: Float[np.ndarray, "text direction order share"]
-    agreement: Float[np.ndarray, " text"]
+    agreement: Float[np.ndarray, " _"]
     verdict: str
 
     def drop(self, way: str = "tree", *, mode: str = "zero") -> Interval:

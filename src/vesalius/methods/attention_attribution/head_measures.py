@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vesalius.methods.attention_attribution.inputs import num_heading, site_masks, written_ids
 from vesalius.models.attention_sites import AttentionSite
 from vesalius.models.batch import Batch
 from vesalius.models.specimen import Specimen
+from vesalius.models.token_words import special_ids
 
 POOLINGS: Final = ("max", "mean-abs", "sum", "top-k")
 CONTENT: Final = "content"  # special tokens neither read nor are read
@@ -55,30 +57,22 @@ def token_marks(
 
     Source: the masks of the batch and the special tokens of the tokenizer.
     """
-    source = _marks(specimen, batch, "input_ids", "attention_mask")
-    written = _marks(specimen, batch, "decoder_input_ids", "decoder_attention_mask")
-    if written is None:
-        written = source
-    queries = written if site.stack == "decoder" else source
-    keys = source if site.kind == "cross" else queries
-    everything = torch.ones(shape[0], shape[2], dtype=torch.bool, device=batch.row.device)
-    all_keys = torch.ones(shape[0], shape[3], dtype=torch.bool, device=batch.row.device)
-    real_query, plain_query = queries or (everything, everything)
-    real_key, plain_key = keys or (all_keys, all_keys)
-    return real_query, real_key, plain_query, plain_key
+    real_query, real_key = site_masks(specimen, batch, site, shape)
+    source = _special(specimen, batch.inputs.get("input_ids"), shape)
+    written = source
+    if site.stack == "decoder":
+        written = _special(specimen, written_ids(specimen, batch), shape)
+    keys = source if site.kind == "cross" else written
+    return real_query, real_key, real_query & ~written, real_key & ~keys
 
 
-def _marks(
-    specimen: Specimen, batch: Batch, ids_name: str, mask_name: str
-) -> tuple[Tensor, Tensor] | None:
-    """Which tokens are no padding, and which of them are not special; None without texts."""
-    ids = batch.inputs.get(ids_name)
+def _special(specimen: Specimen, ids: Tensor | None, shape: Sequence[int]) -> Bool[Tensor, "..."]:
+    """Which tokens are special; of an image those before its patches."""
     if ids is None:
-        return None
-    mask = batch.inputs.get(mask_name)
-    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        return torch.arange(shape[2], device=specimen.device).expand(shape[0], -1) < num_heading(
+            shape[2]
+        )
     if specimen.tokenizer is None:
-        return real, real
-    special = set(specimen.tokenizer.all_special_ids) - {specimen.tokenizer.unk_token_id}
-    marked = torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
-    return real, real & ~marked
+        return torch.zeros_like(ids, dtype=torch.bool)
+    special = sorted(special_ids(specimen.tokenizer))
+    return torch.isin(ids, torch.tensor(special, device=ids.device, dtype=ids.dtype))

@@ -42,7 +42,7 @@ class HeadImportance(AbstractResult):
     measures: tuple[str, ...]
     values: Float[np.ndarray, "measure text site head"]
     right: Bool[np.ndarray, " text"]
-    right_without: Bool[np.ndarray, "site head text"]
+    right_without: Bool[np.ndarray, "tried head text"]  # no site was tried: 0
     text_hashes: tuple[str, ...]
     max_gap: float
     num_open: Int[np.ndarray, " site"]
@@ -141,7 +141,8 @@ def correlate_heads(
     """Correlate the importance of heads between tasks; matrices [task, task].
 
     Raises:
-        VesaliusError: fewer than two, other names than results, or models with other heads.
+        VesaliusError: fewer than two, other names than results, models with other heads, or a
+            measure by which all heads are equal.
 
     Source: arXiv 2004.11207, figure 5.
     """
@@ -163,8 +164,5 @@ def correlate_heads(
             fix="compare models that were fine-tuned from one checkpoint",
         )
     flat = np.stack([column[real[0]] for column in columns])
-    return HeadCorrelation(
-        tasks=tuple(names),
-        pearson=np.corrcoef(flat),
-        spearman=np.array([[rank_correlation(a, b) for b in flat] for a in flat]),
-    )
+    spearman = np.array([[rank_correlation(a, b) for b in flat] for a in flat])
+    return HeadCorrelation(tasks=tuple(names), pearson=np.corrcoef(flat), spearman=spearman)

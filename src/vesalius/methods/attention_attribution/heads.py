@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vesalius.core.card import Stopwatch, make_card
+from vesalius.core.card import RunCard, Stopwatch, make_card
 from vesalius.core.errors import VesaliusError
 from vesalius.methods.attention_attribution.attribute import score_warnings, site_names
 from vesalius.methods.attention_attribution.config import AttributeConfig, chosen_config
@@ -80,60 +80,91 @@ def head_importance(
     stopwatch = Stopwatch.start()
     batch = encode_inputs(specimen, texts, pairs=pairs, pad_to=config.pad_to)
     asked = ask(specimen, batch.num_prompts, targets=labels, foils=None, kind=config.target)
-    sites = attention_sites(specimen)
-    measures = (*MEASURES, ATTENTION, *((TAYLOR,) if TAYLOR in baselines else ()))
-    widest = max(site.num_heads for site in sites)
-    values = np.full((len(measures), batch.num_prompts, len(sites), widest), np.nan, np.float32)
-    right = np.zeros(batch.num_prompts, dtype=bool)
-    without = np.zeros((len(sites), widest, batch.num_prompts), dtype=bool)
-    max_gap, seconds = 0.0, 0.0
-    num_open = np.zeros(len(sites), dtype=np.int64)
+    found = _Measured(specimen, batch.num_prompts, baselines, parse_bytes(config.memory))
     start = time.perf_counter()
     for scored in scored_batches(specimen, batch, asked, config):
-        where = scored.texts.cpu().numpy()
-        values[: len(MEASURES) + 1, where] = _pooled(specimen, scored, sites, widest)
-        max_gap = max(max_gap, float(scored.found.gap.max()))
-        num_open += (~scored.whole).sum(1).cpu().numpy()
-        seconds += time.perf_counter() - start
-        memory = parse_bytes(config.memory)
-        if TAYLOR in baselines:
-            values[-1][where] = _taylor(specimen, scored, sites, widest, memory)
-        if ACCURACY in baselines:
-            right[where], without[:, :, where] = _accuracy(specimen, scored, sites, widest, memory)
+        found.add(scored)
+        found.seconds += time.perf_counter() - start
+        found.add_baselines(scored)
         start = time.perf_counter()
-    return HeadImportance(
-        card=make_card(
-            "attention heads",
-            stopwatch=stopwatch,
-            config=config,
-            model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
-            warnings=score_warnings(
-                specimen, config, num_open=num_open, num_texts=batch.num_prompts
-            ),
+    card = make_card(
+        "attention heads",
+        stopwatch=stopwatch,
+        config=config,
+        model=specimen.name,
+        model_fingerprint=specimen.fingerprint,
+        warnings=score_warnings(
+            specimen, config, num_open=found.num_open, num_texts=batch.num_prompts
         ),
-        sites=site_names(sites),
-        measures=measures,
-        values=values,
-        right=right,
-        right_without=without if ACCURACY in baselines else without[:0],
-        text_hashes=text_hashes(texts, pairs),
-        max_gap=max_gap,
-        num_open=num_open,
-        texts_per_second=batch.num_prompts / max(seconds, 1e-9),
     )
+    return found.result(card, text_hashes(texts, pairs))
+
+
+class _Measured:
+    """What was measured so far: arrays over all texts, filled in batch by batch."""
+
+    def __init__(
+        self, specimen: Specimen, num_texts: int, baselines: Sequence[str], memory: int
+    ) -> None:
+        self.specimen, self.baselines, self.memory = specimen, baselines, memory
+        self.sites = attention_sites(specimen)
+        self.widest = max(site.num_heads for site in self.sites)
+        self.measures = (*MEASURES, ATTENTION, *((TAYLOR,) if TAYLOR in baselines else ()))
+        shape = (len(self.measures), num_texts, len(self.sites), self.widest)
+        self.values = np.full(shape, np.nan, np.float32)
+        self.right = np.zeros(num_texts, dtype=bool)
+        num_tried = len(self.sites) if ACCURACY in baselines else 0
+        self.without = np.zeros((num_tried, self.widest, num_texts), dtype=bool)
+        self.num_open = np.zeros(len(self.sites), dtype=np.int64)
+        self.max_gap, self.seconds = 0.0, 0.0
+
+    def add(self, scored: Scored) -> None:
+        """Pool the attributions of a batch."""
+        where = scored.texts.cpu().numpy()
+        pooled = _pooled(self.specimen, scored, self.sites, self.widest)
+        self.values[: len(pooled), where] = pooled
+        self.max_gap = max(self.max_gap, float(scored.found.gap.max()))
+        self.num_open += (~scored.whole).sum(1).cpu().numpy()
+
+    def add_baselines(self, scored: Scored) -> None:
+        """Take the other measures of the same texts."""
+        where = scored.texts.cpu().numpy()
+        shared = (self.specimen, scored, self.sites, self.widest, self.memory)
+        if TAYLOR in self.baselines:
+            self.values[-1][where] = _taylor(*shared)
+        if ACCURACY in self.baselines:
+            self.right[where], self.without[:, :, where] = _accuracy(*shared)
+
+    def result(self, card: RunCard, hashes: tuple[str, ...]) -> HeadImportance:
+        """Give what was measured."""
+        return HeadImportance(
+            card=card,
+            sites=site_names(self.sites),
+            measures=self.measures,
+            values=self.values,
+            right=self.right,
+            right_without=self.without,
+            text_hashes=hashes,
+            max_gap=self.max_gap,
+            num_open=self.num_open,
+            texts_per_second=len(self.right) / max(self.seconds, 1e-9),
+        )
 
 
 def text_hashes(texts: Inputs, pairs: Sequence[str] | None) -> tuple[str, ...]:
     """Hash each text with its second one, to find the same text in another set; no shapes.
 
-    A ready batch is known by its numbers.
+    A ready batch is known by its numbers, padding left out.
 
     Source: SHA-256, 16 hexadecimal digits.
     """
     if isinstance(texts, Batch):
         first = texts.inputs.get("input_ids", texts.inputs.get("pixel_values"))
-        rows = [] if first is None else [row.cpu().numpy().tobytes() for row in first]
+        mask = texts.inputs.get("attention_mask")
+        rows = [] if first is None else list(first)
+        if mask is not None:
+            rows = [row[real.bool()] for row, real in zip(rows, mask, strict=True)]
+        rows = [row.cpu().numpy().tobytes() for row in rows]
         return tuple(hashlib.sha256(row).hexdigest()[:16] for row in rows)
     both = [(t, "") for t in texts] if pairs is None else zip(texts, pairs, strict=True)
     return tuple(hashlib.sha256("\0".join(each).encode()).hexdigest()[:16] for each in both)

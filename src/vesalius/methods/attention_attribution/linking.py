@@ -69,12 +69,14 @@ def join_pieces(
 
 
 def strongest_links(
-    scores: tuple[Float[np.ndarray, "head query key"], ...],
-    weights: tuple[Float[np.ndarray, "head query key"], ...],
+    scores: tuple[Float[np.ndarray, "_ _ _"], ...],
+    weights: tuple[Float[np.ndarray, "_ _ _"], ...],
     *,
     keep: int,
 ) -> "Links":
     """Keep the links of every head with the largest attributions by size, at most ``keep`` each.
+
+    ``scores`` and ``weights`` have a matrix [head, query, key] for each site, of its own size.
 
     Source: sparse storage, point 13 of the engine notes.
     """

@@ -168,25 +168,21 @@ def prune_curve(
         seed: of the random orders and the intervals.
 
     Raises:
-        VesaliusError: texts that importance was measured on, importance of another model, or
-            labels that do not fit.
+        VesaliusError: texts that importance was measured on, importance of another model,
+            labels that do not fit, a share outside [0, 1], or nothing to draw.
 
     Source: arXiv 2004.11207, section 4.3, with an evaluation split of its own.
     """
     stopwatch = Stopwatch.start()
-    check_count("num_random", num_random, lowest=0, usual=10)
+    names = tuple(orders) if orders is not None else usual_orders(importance)
+    _check_curve(names, shares, num_random)
     _refuse_leak(importance, texts, pairs)
     batch = encode_inputs(specimen, texts, pairs=pairs)
     right = ask(specimen, batch.num_prompts, targets=labels, foils=None, kind="probability").targets
     assert right is not None
-    names = tuple(orders) if orders is not None else usual_orders(importance)
     gates = _gates(specimen, importance, names, shares, num_random, seed)
-    answered = _right(specimen, batch, right, gates, parse_bytes(memory))
-    answered = answered.reshape(len(names) + num_random, len(shares), -1)
-    found = answered[: len(names)].astype(np.float64)
-    if num_random:
-        mean = answered[len(names) :].mean(axis=0, dtype=np.float64)
-        found, names = np.concatenate((found, mean[None])), (*names, RANDOM)
+    found = _answers(specimen, batch, right, gates, num_random, parse_bytes(memory))
+    names = (*names, RANDOM) if num_random else names
     counts = np.bincount(right.cpu().numpy())
     return PruneCurve(
         card=make_card(
@@ -221,7 +217,7 @@ def _gates(
     shares: Sequence[float],
     num_random: int,
     seed: int,
-) -> Float[torch.Tensor, "set one site head"]:
+) -> Float[torch.Tensor, "ranking share one site head"]:
     """One set of gates for each order and share, named orders first, then random ones."""
     sites, units = attention_sites(specimen), removal_units(specimen)
     ranked = [rank_units(importance_of(specimen, importance, by=name), units) for name in names]
@@ -229,12 +225,29 @@ def _gates(
         generator = np.random.default_rng(derive_seed(seed, "order", number))
         ranked.append(tuple(units[i] for i in generator.permutation(len(units))))
     widest = max(site.num_heads for site in sites)
-    gates = torch.ones(len(ranked) * len(shares), 1, len(sites), widest)
+    gates = torch.ones(len(ranked), len(shares), 1, len(sites), widest)
     for row, order in enumerate(ranked):
         for column, share in enumerate(shares):
             for site, head in first_share(order, share=share):
-                gates[row * len(shares) + column, 0, site, head] = 0
+                gates[row, column, 0, site, head] = 0
     return gates
+
+
+def _answers(
+    specimen: Specimen,
+    batch: Batch,
+    labels: torch.Tensor,
+    gates: Float[torch.Tensor, "ranking share one site head"],
+    num_random: int,
+    memory: int,
+) -> Float[np.ndarray, "order share text"]:
+    """What is right in every order, the random ones as their mean."""
+    right = _right(specimen, batch, labels, gates.flatten(0, 1), memory).astype(np.float64)
+    right = right.reshape(*gates.shape[:2], -1)
+    if not num_random:
+        return right
+    mean = right[-num_random:].mean(axis=0, keepdims=True)
+    return np.concatenate((right[:-num_random], mean))
 
 
 def _right(
@@ -246,6 +259,16 @@ def _right(
         logits = replay_heads(specimen, part, gates, memory_bytes=memory)
         found[:, texts.cpu().numpy()] = (logits.argmax(-1) == labels[texts]).cpu().numpy()
     return found
+
+
+def _check_curve(names: Sequence[str], shares: Sequence[float], num_random: int) -> None:
+    check_count("num_random", num_random, lowest=0, usual=10)
+    if not len(shares) or not (names or num_random):
+        raise VesaliusError(
+            given=f"{len(names)} orders, {num_random} random ones and {len(shares)} shares",
+            expected="an order and a share, at least",
+            fix="leave orders and shares out",
+        )
 
 
 def _refuse_leak(importance: HeadImportance, texts: Inputs, pairs: Sequence[str] | None) -> None:

@@ -64,8 +64,8 @@ class Example:
     start_value: Float[np.ndarray, " site"]
     gap: Float[np.ndarray, " site"]
     num_nodes: Int[np.ndarray, " site"]
-    scores: tuple[Float[np.ndarray, "head query key"], ...]
-    weights: tuple[Float[np.ndarray, "head query key"], ...]
+    scores: tuple[Float[np.ndarray, "_ _ _"], ...]
+    weights: tuple[Float[np.ndarray, "_ _ _"], ...]
     links: Links | None
 
 
@@ -165,7 +165,7 @@ class Attributions(AbstractResult):
             return (one.scores if what == "score" else one.weights)[site]
         here = one.links.site == site
         queries, keys = self._shape(one, self.sites[site])
-        dense = np.zeros((self.sites[site].num_heads, queries, keys), dtype=np.float32)
+        dense = np.zeros((self.sites[site].num_heads, queries, keys), dtype=one.links.score.dtype)
         place = tuple(getattr(one.links, axis)[here] for axis in ("head", "query", "key"))
         dense[place] = getattr(one.links, what)[here]
         return dense

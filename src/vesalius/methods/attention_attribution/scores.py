@@ -12,10 +12,12 @@ from vesalius.methods.attention_attribution.config import AttributeConfig
 from vesalius.methods.attention_attribution.inputs import (
     encode_inputs,
     plan_batches,
+    site_masks,
     trimmed_part,
 )
 from vesalius.methods.attention_attribution.targets import Asked, settle
 from vesalius.models.attention_replay import read_attention
+from vesalius.models.attention_sites import attention_sites
 from vesalius.models.batch import Batch
 from vesalius.models.integrals import Staircase, StaircaseOptions, complete
 from vesalius.models.reading import row_logits
@@ -59,7 +61,7 @@ def scored_batches(
     """
     half = parse_bytes(config.memory) // 2
     trimmed = config.pad_to is None
-    reference = _reference(specimen, config)
+    reference = _reference(specimen, config, half) if config.baseline == "mean" else []
     for texts in plan_batches(specimen, batch, memory_bytes=half, trimmed=trimmed):
         part = trimmed_part(batch, texts, trimmed=trimmed)
         start, logits = _start(specimen, part, config, reference)
@@ -96,8 +98,11 @@ def _start(
         return [_uniform(weights) for weights in clean], logits
     if config.baseline == "without-words":
         return read_attention(specimen, batch, without_words=True)[0], logits
-    pairs = zip(reference, clean, strict=True)
-    return [_fitted(mean, weights) for mean, weights in pairs], logits
+    sites = zip(attention_sites(specimen), reference, clean, strict=True)
+    return [
+        _fitted(mean, weights, *site_masks(specimen, batch, site, weights.shape))
+        for site, mean, weights in sites
+    ], logits
 
 
 def _uniform(weights: Tensor) -> Tensor:
@@ -106,38 +111,55 @@ def _uniform(weights: Tensor) -> Tensor:
     return seen.to(weights) / seen.sum(-1, keepdim=True).clamp_min(1).to(weights)
 
 
-def _reference(specimen: Specimen, config: AttributeConfig) -> list[Tensor]:
-    """The mean attention of the reference texts by site, [head, query, key].
+def _reference(specimen: Specimen, config: AttributeConfig, memory_bytes: int) -> list[Tensor]:
+    """The mean attention of the reference texts by site, [head, query, key], padding left out.
 
     A position counts the texts that have it; one that none has is 0, and becomes uniform later.
     """
-    if config.baseline != "mean":
-        return []
     batch = encode_inputs(
         specimen, list(config.reference), pairs=list(config.reference_pairs) or None
     )
-    mask = batch.inputs["attention_mask"]
-    batch = Batch(inputs=batch.inputs, row=batch.row, decoder_row=batch.decoder_row)
-    weights, _ = read_attention(specimen, batch)
-    means: list[Tensor] = []
-    for site in weights:
-        real = torch.ones_like(site[:, 0, :, 0], dtype=torch.bool)
-        if real.shape == mask.shape:
-            real = mask.bool()
-        counted = real[:, None, :, None].to(site)
-        means.append((site * counted).sum(0) / counted.sum(0).clamp_min(1))
-    return means
+    sites = attention_sites(specimen)
+    totals: list[Tensor] = []
+    counts: list[Tensor] = []
+    for texts in plan_batches(specimen, batch, memory_bytes=memory_bytes):  # shortest first
+        part = trimmed_part(batch, texts, trimmed=True)
+        matrices, _ = read_attention(specimen, part)
+        totals = totals or [m.new_zeros(m.shape[1], 0, 0) for m in matrices]
+        counts = counts or [m.new_zeros(0) for m in matrices]
+        for index, (site, matrix) in enumerate(zip(sites, matrices, strict=True)):
+            marks = site_masks(specimen, part, site, matrix.shape)
+            for one, queries, keys in zip(matrix, *marks, strict=True):
+                real = one[:, queries][:, :, keys]
+                totals[index] = _added(totals[index], real)
+                counts[index] = _added(counts[index], real.new_ones(real.shape[1]))
+    return [t / c.clamp_min(1).unsqueeze(1) for t, c in zip(totals, counts, strict=True)]
 
 
-def _fitted(mean: Tensor, weights: Tensor) -> Tensor:
-    """The mean attention [head, query, key] on the positions of a batch, rows that sum to one.
+def _added(total: Tensor, new: Tensor) -> Tensor:
+    """Add what may be longer or shorter along every axis, from the start of each."""
+    found = total.new_zeros([max(sizes) for sizes in zip(total.shape, new.shape, strict=True)])
+    for part in (total, new):
+        found[tuple(map(slice, part.shape))] += part
+    return found
 
-    Shorter references are filled up with nothing; a row with nothing becomes uniform.
+
+def _fitted(
+    mean: Tensor,
+    weights: Tensor,
+    queries: Bool[Tensor, "batch query"],
+    keys: Bool[Tensor, "batch key"],
+) -> Tensor:
+    """The mean attention [head, query, key] on the tokens of a batch, rows that sum to one.
+
+    The first token of a text is that of a reference, wherever padding puts it. Shorter references
+    are filled up with nothing; a row with nothing becomes uniform.
     """
-    queries, keys = weights.shape[2:]
-    fitted = weights.new_zeros(weights.shape)
-    rows, columns = min(queries, mean.shape[1]), min(keys, mean.shape[2])
-    fitted[:, :, :rows, :columns] = mean[:, :rows, :columns]
+    fitted = torch.zeros_like(weights)
+    for one, real_queries, real_keys in zip(fitted, queries, keys, strict=True):
+        rows = real_queries.nonzero()[: mean.shape[1]]
+        columns = real_keys.nonzero()[: mean.shape[2], 0]
+        one[:, rows, columns] = mean[:, : len(rows), : len(columns)]
     fitted = fitted * (weights > 0)
     total = fitted.sum(-1, keepdim=True)
     return torch.where(total > 0, fitted / total.clamp_min(1e-30), _uniform(weights))

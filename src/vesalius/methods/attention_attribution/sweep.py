@@ -64,7 +64,7 @@ class AttributeTask(AbstractTask):
             )
 
         def work(item: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-            pair = item.get("pair")
+            pair = item.get("pair") or None
             found = attribute(
                 specimen,
                 [item["text"]],
@@ -89,7 +89,7 @@ def _row(item: Mapping[str, Any], found: Attributions, tree: Tree) -> dict[str, 
         "name": str(item.get("name", "")),
         "text": item["text"],
         "pair": str(item.get("pair") or ""),
-        "label": str(item.get("label", "")),
+        "label": "" if item.get("label") is None else str(item["label"]),
         "target": example.target,
         "predicted": example.predicted,
         "prob": example.prob,

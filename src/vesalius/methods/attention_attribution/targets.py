@@ -73,8 +73,8 @@ def settle(
         Targets [batch], foils [batch] or None, and the objective.
 
     Raises:
-        VesaliusError: one single class, of which a probability says nothing, or logits that are
-            no numbers.
+        VesaliusError: one single class, of which a probability says nothing, logits that are no
+            numbers, or a foil that is the target.
 
     Source: arXiv 2004.11207, section 3 and its code (predicted class for explanations, gold class
     for head importance).
@@ -95,6 +95,13 @@ def settle(
     foils = None if asked.foils is None else asked.foils.to(logits.device)
     if kind == "logit-difference" and foils is None:
         foils = logits.scatter(1, targets.unsqueeze(1), -torch.inf).argmax(1)
+    same = 0 if foils is None else int((foils == targets).sum())
+    if same:
+        raise VesaliusError(
+            given=f"{name}: the target itself as its foil, in {same} texts",
+            expected="another class or word than the target, which is the predicted one by default",
+            fix="name both targets and foils, or leave the foils out",
+        )
     return targets, foils, token_objective(targets, kind=kind, foils=foils)
 
 
@@ -106,6 +113,8 @@ def target_names(specimen: Specimen, indices: Sequence[int]) -> tuple[str, ...]:
     if specimen.task in _CLASSIFIERS:
         names: dict[Any, str] = getattr(specimen.model.config, "id2label", None) or {}
         return tuple(str(names.get(i, i)) for i in indices)
+    if specimen.tokenizer is None:
+        return tuple(map(str, indices))
     return tuple(str(specimen.tokenizer.decode([i])).strip() for i in indices)
 
 
@@ -154,4 +163,11 @@ def _looked_up(
             one: one_token(specimen, one) for one in dict.fromkeys(each) if isinstance(one, str)
         }
         found = [known[one] if isinstance(one, str) else int(one) for one in each]
+    num_vocab = specimen.parts.num_vocab
+    if unknown := [i for i in found if i < 0 or (num_vocab is not None and i >= num_vocab)]:
+        raise VesaliusError(
+            given=f"token {unknown[0]} in {name}",
+            expected=f"a word, or its number in the vocabulary, 0 to {(num_vocab or 1) - 1}",
+            fix="name the word itself",
+        )
     return torch.tensor(found, device=specimen.device)

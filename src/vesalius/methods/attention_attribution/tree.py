@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vesalius.core.checks import check_share, check_word, words_of
+from vesalius.core.errors import VesaliusError
 from vesalius.methods.attention_attribution.layer_links import LayerLinks
 from vesalius.plots.link_tree import PREDICTION, Link
 
@@ -70,14 +71,20 @@ def build_tree(
             links then count in every layer: for language models, which read at one token.
 
     Raises:
-        VesaliusError: a tau outside [0, 1], or an unknown rule.
+        VesaliusError: a tau outside [0, 1], an unknown rule, or a reader where there is none.
 
     Source: arXiv 2004.11207, section 4.4 and algorithm 1.
     """
     check_share("tau", tau, usual=DEFAULT_TAU, zero=True)
     check_word("rule", rule, words_of(TreeRule))
     check_word("root", root, words_of(RootRule))
-    from_reader = root == "reader" and links.reader is not None
+    from_reader = root == "reader"
+    if from_reader and links.reader is None:
+        raise VesaliusError(
+            given="root='reader' and a prediction that is read from several tokens",
+            expected="a model that reads it from one, such as a language model",
+            fix="use root='word' (--root word)",
+        )
     salient = salient_links(links, tau=tau, with_reader=from_reader)
     start = int(links.reader or 0) if from_reader else _root(links)
     # the last layer is the reader's alone, where one token is read
