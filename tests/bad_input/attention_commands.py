@@ -98,8 +98,8 @@ ATTENTION_COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      "--out", "{tmp}/o"], 1, ("engine='steam'",)),
     ("heads: words", ["attention", "heads", "--model", "{bert}", *LABELLED], 1, ("0 masks",)),
     *[
-        (f"prune: {name}", ["attention", "prune", "--model", "{clf}", *LABELLED, *words], code,
-         parts)
+        (f"prune: {name}", ["attention", "prune", "--model", "{clf}", *LABELLED, *words],
+         code, parts)
         for name, words, code, parts in [
             ("share", ["--share", "2"], 1, ("share=2", "0.5")),
             ("share NaN", ["--share", "nan"], 1, ("share=nan",)),
@@ -126,8 +126,8 @@ ATTENTION_COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
         ]
     ],
     *[
-        (f"triggers: {name}", ["attention", "triggers", "--model", "{clf}", *LABELLED, *words], code,
-         parts)
+        (f"triggers: {name}", ["attention", "triggers", "--model", "{clf}", *LABELLED, *words],
+         code, parts)
         for name, words, code, parts in [
             ("one split", ["--on", "train"], 2, ("--split-from train and --on train",)),
             ("nothing to read", ["--on", "none", "--transfer", "m"], 2, ("--on none with",)),

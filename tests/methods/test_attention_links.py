@@ -209,7 +209,7 @@ def test_the_reader_of_a_causal_model_is_the_last_token() -> None:
 def test_uniform_rows_sum_to_one_over_what_is_visible(family: str) -> None:
     specimen = specimen_of(families.make(family))
     for weights in read_attention(specimen, specimen.probe())[0]:
-        start = _uniform(weights)
+        start = _uniform(weights > 0, weights.dtype)
         torch.testing.assert_close(start.sum(-1), torch.ones_like(start.sum(-1)))
         assert ((start > 0) == (weights > 0)).all()
         count = (weights > 0).sum(-1, keepdim=True)
@@ -247,10 +247,10 @@ def test_the_mean_counts_the_texts_that_have_a_position(kind: str, memory: int) 
 
 def test_a_mean_is_fitted_to_longer_texts_and_padding() -> None:
     mean = torch.tensor([[[1.0, 0.0], [0.25, 0.75]]])
-    weights = torch.full((1, 1, 4, 4), 0.25)
-    weights[..., 0] = 0
+    uniform = torch.full((1, 1, 4, 4), 1 / 3)
+    uniform[..., 0] = 0
     real = torch.tensor([[False, True, True, True]])
-    fitted = _fitted(mean, weights, real, real)[0, 0]
+    fitted = _fitted(mean, uniform, real, real)[0, 0]
     torch.testing.assert_close(fitted[1], torch.tensor([0.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(fitted[2], torch.tensor([0.0, 0.25, 0.75, 0.0]))
     torch.testing.assert_close(fitted[3], torch.tensor([0.0, 1 / 3, 1 / 3, 1 / 3]))

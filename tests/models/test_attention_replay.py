@@ -15,6 +15,7 @@ from vesalius.models.attention_replay import (
     read_attention,
     replay_heads,
     replay_links,
+    visible_keys,
 )
 from vesalius.models.attention_sites import AttentionSite, attention_sites
 from vesalius.models.batch import Batch
@@ -311,3 +312,24 @@ def test_a_live_model_comes_back_as_it_was() -> None:
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert model.config._attn_implementation == before
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_visible_keys_are_those_with_a_probability(family: str) -> None:
+    specimen = specimen_of(families.make(family))
+    batch = specimen.probe()
+    weights, _ = read_attention(specimen, batch)
+    for seen, probability in zip(visible_keys(specimen, batch), weights, strict=True):
+        assert torch.equal(seen, probability > 0)
+
+
+def test_a_key_whose_probability_underflows_is_still_visible() -> None:
+    specimen = specimen_of(families.make("bert"))
+    for block in specimen.parts.blocks:
+        block.attentions[0].module.query.weight.data *= 300
+    batch = specimen.probe()
+    weights, _ = read_attention(specimen, batch)
+    real = batch.inputs["attention_mask"].bool()[:, None, None, :]
+    assert any(bool((w == 0).logical_and(real).any()) for w in weights)
+    for seen in visible_keys(specimen, batch):
+        assert torch.equal(seen, real.expand_as(seen))

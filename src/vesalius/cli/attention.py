@@ -95,7 +95,7 @@ def prune(flags: PruneFlags) -> None:
 @app.command("triggers", epilog=EXAMPLES["triggers"])
 @takes(TriggerFlags)
 def triggers(flags: TriggerFlags) -> None:
-    """Find word patterns that break a classifier, and attack other texts with them.
+    """Find word patterns that break a classifier; attack with them.
 
     Random, frequent and much attended words are put in at the same places beside them.
     """

@@ -21,7 +21,7 @@ from vesalius.cli.errors import say, wrong_usage
 from vesalius.core.errors import VesaliusError
 
 if TYPE_CHECKING:
-    from vesalius.data.labelled import LabelledData
+    from vesalius.data.labelled import LabelledData, LabelledSplit
     from vesalius.methods.attention_attribution import AttributeConfig
     from vesalius.models.specimen import Specimen
 
@@ -214,8 +214,11 @@ def take(
     max_texts: int,
     specimen: "Specimen",
     by_label: bool = True,
+    fitting: bool = True,
 ) -> Texts:
     """Take the first texts of a split, with the names of their classes; 0 takes all.
+
+    Texts that are longer than the model are left out, and their number is told, if ``fitting``.
 
     Raises:
         VesaliusError: the set has no such split, or, where labels count, classes that the model
@@ -242,11 +245,37 @@ def take(
                     fix="give a model that was fine-tuned on these labels, or a column of its own "
                     "(--label-column)",
                 ) from error
+    chosen = list(range(number))
+    if fitting and specimen.task == "classifier":
+        chosen = _fitting(rows, number, specimen)
     return Texts(
-        texts=rows.texts[:number],
-        pairs=None if rows.pairs is None else rows.pairs[:number],
-        labels=tuple(data.label_names[i] for i in rows.labels[:number]),
+        texts=tuple(rows.texts[i] for i in chosen),
+        pairs=None if rows.pairs is None else tuple(rows.pairs[i] for i in chosen),
+        labels=tuple(data.label_names[rows.labels[i]] for i in chosen),
     )
+
+
+def _fitting(rows: "LabelledSplit", number: int, specimen: "Specimen") -> list[int]:
+    """Number the first texts that are not longer than the model.
+
+    Raises:
+        VesaliusError: all are longer.
+    """
+    from vesalius.models.texts import fitting_texts
+
+    pairs = None if rows.pairs is None else rows.pairs[:number]
+    chosen = fitting_texts(specimen, rows.texts[:number], pairs=pairs)
+    limit = specimen.max_tokens
+    if not chosen:
+        raise VesaliusError(
+            given=f"{counted(number, 'text')}, longer than {limit} tokens",
+            expected=f"texts that fit the positions of {specimen.name}",
+            fix="cut them, or open a model with more positions",
+        )
+    if len(chosen) < number:
+        left = counted(number - len(chosen), "text")
+        say(f"vesalius: left out {left} of {number} that are longer than {limit} tokens")
+    return chosen
 
 
 def shorten(words: Sequence[str], *, most: int = 60) -> str:

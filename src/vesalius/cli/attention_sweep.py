@@ -72,7 +72,15 @@ def _items(
     splits = list(data.splits) if flags.split == "all" else [flags.split]
     items: list[dict[str, Any]] = []
     for split in splits:
-        asked = take(data, split, max_texts=flags.max_texts, specimen=specimen, by_label=flags.gold)
+        # a text that is too long stands among what the sweep skipped
+        asked = take(
+            data,
+            split,
+            max_texts=flags.max_texts,
+            specimen=specimen,
+            by_label=flags.gold,
+            fitting=False,
+        )
         assert asked.labels is not None
         for number, text in enumerate(asked.texts):
             item: dict[str, Any] = {"name": f"{split}-{number}", "text": text}

@@ -6,10 +6,11 @@ so that nothing below is computed again, and only the row that is read goes thro
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
@@ -70,6 +71,31 @@ def read_attention(
             with notes.watching():
                 ladder = _recorded(specimen, plan, batch)
         return [site.signal for site in notes.sites(ladder)], ladder.logits
+
+
+def visible_keys(specimen: Specimen, batch: Batch) -> list[Bool[Tensor, "batch head query key"]]:
+    """Tell by site which keys a query can see: what a mask or a window leaves it.
+
+    A probability may underflow to 0 though its key can be seen, so on registered classes the
+    kernel is asked again with queries of zero, which like all keys alike. Watched classes are
+    judged by their probabilities.
+
+    Returns:
+        By site, shape [batch, head, query, key].
+
+    Raises:
+        VesaliusError: attention that can be reached in no known way.
+
+    Source: seam 2 of docs/architecture.md.
+    """
+    _need_seam(specimen)
+    plan = specimen.plan
+    if plan.seam != "registry":
+        return [weights > 0 for weights in read_attention(specimen, batch)[0]]
+    with specimen.at_rest(), torch.no_grad(), open_seam(specimen, plan, neurons=False):
+        ladder = _recorded(specimen, plan, batch.to(specimen.device))
+        calls = [call for c in ladder.calls for call in ladder.seam_calls[c.index]]
+        return [replace(call, query=torch.zeros_like(call.query)).weights() > 0 for call in calls]
 
 
 def replay_heads(

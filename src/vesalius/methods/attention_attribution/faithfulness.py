@@ -92,6 +92,7 @@ def faithfulness(
     stopwatch = Stopwatch.start()
     batch = encode_inputs(specimen, texts, pairs=pairs)
     found = attribute(specimen, batch, targets=targets, config=config)
+    _refuse_one_label(specimen)
     links = [found.layer_links(i, words=False) for i in range(batch.num_prompts)]
     trees = [build_tree(each, tau=tau, rule=rule, root=root) for each in links]
     deleted, curves = _without(
@@ -159,6 +160,17 @@ def _check_numbers(shares: Sequence[float], num_random: int) -> None:
             given=f"shares={list(shares)}",
             expected="two shares or more, each larger than the one before it",
             fix="leave them out: 0, 0.1, ... 1",
+        )
+
+
+def _refuse_one_label(specimen: Specimen) -> None:
+    """The probability of a single class is always 1, whatever is taken out."""
+    labels = getattr(specimen.model.config, "num_labels", None)
+    if specimen.task in ("classifier", "image-classifier") and labels == 1:
+        raise VesaliusError(
+            given=f"{specimen.name}: a head with one label (regression)",
+            expected="two classes or more: what is watched is the probability of one",
+            fix="attribute its value with AttributeConfig(target='logit') (--target logit)",
         )
 
 

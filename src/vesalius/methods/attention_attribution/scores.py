@@ -16,7 +16,7 @@ from vesalius.methods.attention_attribution.inputs import (
     trimmed_part,
 )
 from vesalius.methods.attention_attribution.targets import Asked, settle
-from vesalius.models.attention_replay import read_attention
+from vesalius.models.attention_replay import read_attention, visible_keys
 from vesalius.models.attention_sites import attention_sites
 from vesalius.models.batch import Batch
 from vesalius.models.integrals import Staircase, StaircaseOptions, complete
@@ -93,22 +93,22 @@ def _start(
     """Where the lines begin, by site [batch, head, query, key], and the clean logits."""
     if config.baseline == "zero":
         return None, row_logits(specimen, batch)
-    clean, logits = read_attention(specimen, batch)
-    if config.baseline == "uniform":
-        return [_uniform(weights) for weights in clean], logits
     if config.baseline == "without-words":
-        return read_attention(specimen, batch, without_words=True)[0], logits
-    sites = zip(attention_sites(specimen), reference, clean, strict=True)
-    return [
-        _fitted(mean, weights, *site_masks(specimen, batch, site, weights.shape))
-        for site, mean, weights in sites
-    ], logits
+        start, _ = read_attention(specimen, batch, without_words=True)
+        return start, row_logits(specimen, batch)
+    visible = [_uniform(seen, specimen.dtype) for seen in visible_keys(specimen, batch)]
+    if config.baseline == "mean":
+        sites = zip(attention_sites(specimen), reference, visible, strict=True)
+        visible = [
+            _fitted(mean, uniform, *site_masks(specimen, batch, site, uniform.shape))
+            for site, mean, uniform in sites
+        ]
+    return visible, row_logits(specimen, batch)
 
 
-def _uniform(weights: Tensor) -> Tensor:
+def _uniform(seen: Tensor, dtype: torch.dtype) -> Tensor:
     """Every token reads all that it can see alike; what it cannot see has probability 0."""
-    seen = weights > 0
-    return seen.to(weights) / seen.sum(-1, keepdim=True).clamp_min(1).to(weights)
+    return seen.to(dtype) / seen.sum(-1, keepdim=True).clamp_min(1).to(dtype)
 
 
 def _reference(specimen: Specimen, config: AttributeConfig, memory_bytes: int) -> list[Tensor]:
@@ -146,7 +146,7 @@ def _added(total: Tensor, new: Tensor) -> Tensor:
 
 def _fitted(
     mean: Tensor,
-    weights: Tensor,
+    uniform: Tensor,
     queries: Bool[Tensor, "batch query"],
     keys: Bool[Tensor, "batch key"],
 ) -> Tensor:
@@ -155,14 +155,14 @@ def _fitted(
     The first token of a text is that of a reference, wherever padding puts it. Shorter references
     are filled up with nothing; a row with nothing becomes uniform.
     """
-    fitted = torch.zeros_like(weights)
+    fitted = torch.zeros_like(uniform)
     for one, real_queries, real_keys in zip(fitted, queries, keys, strict=True):
         rows = real_queries.nonzero()[: mean.shape[1]]
         columns = real_keys.nonzero()[: mean.shape[2], 0]
         one[:, rows, columns] = mean[:, : len(rows), : len(columns)]
-    fitted = fitted * (weights > 0)
+    fitted = fitted * (uniform > 0)
     total = fitted.sum(-1, keepdim=True)
-    return torch.where(total > 0, fitted / total.clamp_min(1e-30), _uniform(weights))
+    return torch.where(total > 0, fitted / total.clamp_min(1e-30), uniform)
 
 
 def _whole(

@@ -1,7 +1,7 @@
 """Attribute many texts: the task of a resumable sweep."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from vesalius.core.errors import VesaliusError
 from vesalius.methods.attention_attribution.attribute import attribute
 from vesalius.methods.attention_attribution.config import AttributeConfig
+from vesalius.methods.attention_attribution.linking import strongest_links
 from vesalius.methods.attention_attribution.result import Attributions
 from vesalius.methods.attention_attribution.tree import (
     DEFAULT_TAU,
@@ -70,15 +71,16 @@ class AttributeTask(AbstractTask):
                 [item["text"]],
                 pairs=None if pair is None else [pair],
                 targets=item.get("label"),
-                config=self.config,
+                # the strongest links are cut from whole matrices, which tree and heads need too
+                config=replace(self.config, keep=0),
             )
             tree = build_tree(found.layer_links(0), tau=self.tau, rule=self.rule, root=self.root)
-            return _row(item, found, tree)
+            return _row(item, found, tree, keep=self.config.keep)
 
         return work
 
 
-def _row(item: Mapping[str, Any], found: Attributions, tree: Tree) -> dict[str, Any]:
+def _row(item: Mapping[str, Any], found: Attributions, tree: Tree, *, keep: int) -> dict[str, Any]:
     example = found.examples[0]
     widest = max(site.num_heads for site in found.sites)
     head_max = np.full((len(found.sites), widest), np.nan, dtype=np.float32)
@@ -103,7 +105,8 @@ def _row(item: Mapping[str, Any], found: Attributions, tree: Tree) -> dict[str, 
         "kept": tree.kept,
         "head_max": head_max,
     }
-    if example.links is not None:
+    if keep:
+        links = strongest_links(example.scores, example.weights, keep=keep)
         for name in ("site", "head", "query", "key", "score"):
-            row[f"link_{name}"] = getattr(example.links, name)
+            row[f"link_{name}"] = getattr(links, name)
     return row
