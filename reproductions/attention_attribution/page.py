@@ -152,7 +152,7 @@ def _links(tasks: Mapping[str, Result]) -> str:
 
 
 def _triggers(name: str, found: Result) -> str:
-    head = ("told as (baseline)", "trigger", "others clean %", "attacked %",
+    head = ("told as", "trigger", "others clean %", "attacked %",
             *(f"{c} %" for c in found["names"]),
             "median perplexity clean", "attacked")  # fmt: skip
     rows = [

@@ -8,9 +8,9 @@ SIZES: dict[str, int] = {
     "random": 5,  # random orders of heads
     "studied": 200,  # texts whose own heads are ordered
     "told": 60,  # texts whose links are taken out
-    "searched": 120,  # texts of each class that triggers are looked for in
-    "attacked": 300,  # texts of the other classes
-    "controls": 10,  # of each kind for a trigger
+    "searched": 80,  # texts of each class that triggers are looked for in
+    "attacked": 200,  # texts of the other classes
+    "controls": 5,  # of each kind for a trigger
 }
 QUICK = dict.fromkeys(SIZES, 16) | {"random": 1, "told": 6, "controls": 2}
 

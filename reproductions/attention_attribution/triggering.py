@@ -14,11 +14,11 @@ NAMES = ("random", "frequency", "attention")
 
 
 def attacked(study: Study) -> dict[str, Any]:
-    """Attack with the first trigger of every class, found from both baselines."""
-    found: dict[str, Any] = {}
-    for label in study.labelled.label_names:
-        for baseline in ("zero", "uniform"):
-            found[f"{label} ({baseline})"] = _class(study, label, baseline)
+    """Attack with the first trigger of every class, found from the uniform baseline.
+
+    From zero the scores of the lowest layer are not complete, and the ranking of patterns is noise.
+    """
+    found = {label: _class(study, label, "uniform") for label in study.labelled.label_names}
     told = (
         f"the strongest pattern of {study.sizes['searched']} train texts of one class, put into "
         f"up to {study.sizes['attacked']} texts of the other classes"

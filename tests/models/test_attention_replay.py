@@ -316,7 +316,7 @@ def test_a_live_model_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_visible_keys_are_those_with_a_probability(family: str) -> None:
-    specimen = specimen_of(families.make(family))
+    specimen = specimen_of(family)
     batch = specimen.probe()
     weights, _ = read_attention(specimen, batch)
     for seen, probability in zip(visible_keys(specimen, batch), weights, strict=True):
@@ -324,7 +324,7 @@ def test_visible_keys_are_those_with_a_probability(family: str) -> None:
 
 
 def test_a_key_whose_probability_underflows_is_still_visible() -> None:
-    specimen = specimen_of(families.make("bert"))
+    specimen = specimen_of("bert")
     for block in specimen.parts.blocks:
         block.attentions[0].module.query.weight.data *= 300
     batch = specimen.probe()

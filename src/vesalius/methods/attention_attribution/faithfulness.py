@@ -88,11 +88,10 @@ def faithfulness(
     """
     # all links are counted and drawn from, so none may be missing
     config = replace(chosen_config(config, None), keep=0)
-    _check_numbers(shares, num_random)
+    _check(specimen, shares, num_random)
     stopwatch = Stopwatch.start()
     batch = encode_inputs(specimen, texts, pairs=pairs)
     found = attribute(specimen, batch, targets=targets, config=config)
-    _refuse_one_label(specimen)
     links = [found.layer_links(i, words=False) for i in range(batch.num_prompts)]
     trees = [build_tree(each, tau=tau, rule=rule, root=root) for each in links]
     deleted, curves = _without(
@@ -151,7 +150,8 @@ def _without(
     return np.stack(deleted), np.stack(curves)
 
 
-def _check_numbers(shares: Sequence[float], num_random: int) -> None:
+def _check(specimen: Specimen, shares: Sequence[float], num_random: int) -> None:
+    """Refuse numbers without meaning, and a model whose probability is always 1."""
     check_count("num_random", num_random, lowest=1, usual=20)
     for share in shares:
         check_share("shares", share, usual=0.5, zero=True)
@@ -162,9 +162,6 @@ def _check_numbers(shares: Sequence[float], num_random: int) -> None:
             fix="leave them out: 0, 0.1, ... 1",
         )
 
-
-def _refuse_one_label(specimen: Specimen) -> None:
-    """The probability of a single class is always 1, whatever is taken out."""
     labels = getattr(specimen.model.config, "num_labels", None)
     if specimen.task in ("classifier", "image-classifier") and labels == 1:
         raise VesaliusError(
