@@ -3,11 +3,37 @@
 Source: the design of this project, rule 9 of the style guide: what was given, expected, the cure.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from vesalius.core.errors import VesaliusError
+
+OptionsT = TypeVar("OptionsT")
+
+
+def preset_of(
+    kind: type[OptionsT],
+    presets: Mapping[str, Mapping[str, Any]],
+    name: str,
+    changes: Mapping[str, Any],
+) -> OptionsT:
+    """Make the options of a named preset, with changes.
+
+    Raises:
+        VesaliusError: an unknown preset or option, or a value that the options refuse.
+    """
+    check_word("preset", name, tuple(presets))
+    known = {field.name for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    if unknown := [option for option in changes if option not in known]:
+        raise VesaliusError(
+            given=f"preset {name!r} with {', '.join(unknown)}",
+            expected=f"options of {kind.__name__}: {', '.join(sorted(known))}",
+            fix=f"look them up with help({kind.__name__})",
+        )
+    return kind(**{**presets[name], **changes})
 
 
 def words_of(kind: Any) -> tuple[str, ...]:

@@ -62,6 +62,24 @@ def open(
     return specimen
 
 
+def open_same(source: str, *, fingerprint: str, revision: str, device: str, dtype: str) -> Specimen:
+    """Open a model in a worker, and insist that it has the weights of the one at hand; no shapes.
+
+    Raises:
+        VesaliusError: it cannot be opened, or has other weights.
+
+    Source: this project: every worker of a sweep computes with the same model.
+    """
+    specimen = open(source, revision=revision, device=device, dtype=dtype)
+    if specimen.fingerprint != fingerprint:
+        raise VesaliusError(
+            given=f"{source!r} with fingerprint {specimen.fingerprint}",
+            expected=f"the model of this sweep, {fingerprint}",
+            fix="give every worker the same weights",
+        )
+    return specimen
+
+
 def _live_name(model: nn.Module) -> str:
     path = str(getattr(getattr(model, "config", None), "name_or_path", "") or type(model).__name__)
     return Path(path).name if Path(path).is_absolute() else path

@@ -1,10 +1,10 @@
 """Options of attention attribution, with the paper's numbers as a preset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
-from vesalius.core.checks import check_count, check_tolerance, check_word, words_of
+from vesalius.core.checks import check_count, check_tolerance, check_word, preset_of, words_of
 from vesalius.core.errors import VesaliusError
 from vesalius.models.objectives import TargetKind
 from vesalius.numerics.line_integral import refine_ladder
@@ -93,15 +93,7 @@ def attribute_preset(name: str, **changes: Any) -> AttributeConfig:
 
     Source: arXiv 2004.11207 and its code.
     """
-    check_word("preset", name, tuple(PRESETS))
-    try:
-        return replace(AttributeConfig(**PRESETS[name]), **changes)
-    except TypeError as error:
-        raise VesaliusError(
-            given=f"preset {name!r} with {', '.join(changes)}",
-            expected="options of AttributeConfig",
-            fix="look them up with help(vesalius.attention.AttributeConfig)",
-        ) from error
+    return preset_of(AttributeConfig, PRESETS, name, changes)
 
 
 def chosen_config(config: AttributeConfig | None, preset: str | None) -> AttributeConfig:

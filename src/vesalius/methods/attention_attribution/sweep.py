@@ -6,7 +6,6 @@ from typing import Any, final
 
 import numpy as np
 
-from vesalius.core.errors import VesaliusError
 from vesalius.methods.attention_attribution.attribute import attribute
 from vesalius.methods.attention_attribution.config import AttributeConfig
 from vesalius.methods.attention_attribution.linking import strongest_links
@@ -18,7 +17,7 @@ from vesalius.methods.attention_attribution.tree import (
     TreeRule,
     build_tree,
 )
-from vesalius.models.opening import open as open_model
+from vesalius.models.opening import open_same
 from vesalius.parallel.task import AbstractTask, Worker
 
 
@@ -54,15 +53,13 @@ class AttributeTask(AbstractTask):
         Raises:
             VesaliusError: it cannot be opened, or has other weights.
         """
-        specimen = open_model(
-            self.model, revision=self.revision, device=self.device, dtype=self.dtype
+        specimen = open_same(
+            self.model,
+            fingerprint=self.fingerprint,
+            revision=self.revision,
+            device=self.device,
+            dtype=self.dtype,
         )
-        if specimen.fingerprint != self.fingerprint:
-            raise VesaliusError(
-                given=f"{self.model!r} with fingerprint {specimen.fingerprint}",
-                expected=f"the model of this sweep, {self.fingerprint}",
-                fix="give every worker the same weights",
-            )
 
         def work(item: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
             pair = item.get("pair") or None

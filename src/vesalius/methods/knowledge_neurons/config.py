@@ -1,10 +1,17 @@
 """Options of the knowledge-neuron verbs, with the paper's numbers as defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
-from vesalius.core.checks import check_count, check_share, check_tolerance, check_word, words_of
+from vesalius.core.checks import (
+    check_count,
+    check_share,
+    check_tolerance,
+    check_word,
+    preset_of,
+    words_of,
+)
 from vesalius.core.errors import VesaliusError
 from vesalius.models.objectives import TargetKind
 from vesalius.numerics.line_integral import refine_ladder
@@ -127,12 +134,4 @@ def locate_preset(name: str, **changes: Any) -> LocateConfig:
 
     Source: arXiv 2104.08696 and its code.
     """
-    check_word("preset", name, tuple(PRESETS))
-    try:
-        return replace(LocateConfig(**PRESETS[name]), **changes)
-    except TypeError as error:
-        raise VesaliusError(
-            given=f"preset {name!r} with {', '.join(changes)}",
-            expected="options of LocateConfig",
-            fix="look them up with help(vesalius.neurons.LocateConfig)",
-        ) from error
+    return preset_of(LocateConfig, PRESETS, name, changes)

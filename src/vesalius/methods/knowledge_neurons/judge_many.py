@@ -26,7 +26,7 @@ from vesalius.methods.knowledge_neurons.refine import Neuron
 from vesalius.methods.knowledge_neurons.update import update
 from vesalius.methods.knowledge_neurons.verdict import Verdicts
 from vesalius.models.activity import second_moments
-from vesalius.models.opening import open as open_model
+from vesalius.models.opening import open_same
 from vesalius.models.specimen import Specimen
 from vesalius.parallel.task import AbstractTask, Worker
 
@@ -176,15 +176,13 @@ class JudgeTask(AbstractTask):
                 expected="update or rank-one",
                 fix="judge an erasure with judge_erasure",
             )
-        specimen = open_model(
-            self.model, revision=self.revision, device=self.device, dtype=self.dtype
+        specimen = open_same(
+            self.model,
+            fingerprint=self.fingerprint,
+            revision=self.revision,
+            device=self.device,
+            dtype=self.dtype,
         )
-        if specimen.fingerprint != self.fingerprint:
-            raise VesaliusError(
-                given=f"{self.model!r} with fingerprint {specimen.fingerprint}",
-                expected=f"the model of this sweep, {self.fingerprint}",
-                fix="give every worker the same weights",
-            )
 
         moments = self._moments(specimen) if self.method == "rank-one" else {}
 

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from vesalius.core.errors import VesaliusError
 from vesalius.methods.knowledge_neurons.config import ACTIVATION_THRESHOLD, SEQUENCE, LocateConfig
 from vesalius.methods.knowledge_neurons.locate import locate
 from vesalius.methods.knowledge_neurons.refine import Neuron, coarse_set
 from vesalius.methods.knowledge_neurons.result import Location
-from vesalius.models.opening import open as open_model
+from vesalius.models.opening import open_same
 from vesalius.models.reading import read_answers
 from vesalius.models.specimen import Specimen
 from vesalius.parallel.task import AbstractTask, Worker
@@ -47,15 +46,13 @@ class LocateTask(AbstractTask):
         Raises:
             VesaliusError: it cannot be opened, or has other weights.
         """
-        specimen = open_model(
-            self.model, revision=self.revision, device=self.device, dtype=self.dtype
+        specimen = open_same(
+            self.model,
+            fingerprint=self.fingerprint,
+            revision=self.revision,
+            device=self.device,
+            dtype=self.dtype,
         )
-        if specimen.fingerprint != self.fingerprint:
-            raise VesaliusError(
-                given=f"{self.model!r} with fingerprint {specimen.fingerprint}",
-                expected=f"the model of this sweep, {self.fingerprint}",
-                fix="give every worker the same weights",
-            )
 
         def work(item: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
             found = locate(specimen, item["prompts"], item["answer"], config=self.config)
