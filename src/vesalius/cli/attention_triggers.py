@@ -3,6 +3,7 @@
 Source: arXiv 2004.11207, section 4.5.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from vesalius.cli.attention_data import Texts, open_data, score_config, take
@@ -162,17 +163,23 @@ def _tell_attack(found: "Triggers", attacked: "Attack", flags: TriggerFlags) -> 
 
 def _show_attack(found: "Attack") -> None:
     classes: list[dict[str, Any]] = found.to_table().to_pylist()
-    emit_table(list(_CLASSES.values()), [[row[name] for name in _CLASSES] for row in classes])
+    emit_table(list(_CLASSES.values()), [_cells(row, _CLASSES) for row in classes])
     emit("")
     summary: list[dict[str, Any]] = found.to_summary().to_pylist()
     shown = [{**row, "beats": "yes" if row["beats"] else "no"} for row in summary]
-    emit_table(list(_SUMMARY.values()), [[row[name] for name in _SUMMARY] for row in shown])
+    emit_table(list(_SUMMARY.values()), [_cells(row, _SUMMARY) for row in shown])
     emit("")
     if found.fluency is not None:
         clean, after = found.fluency.medians()
         told = ", ".join(f"{value:.4g}" for value in after)
         emit(f"median perplexity by {found.fluency.model}: {clean:.4g} clean, {told} with triggers")
     emit(found.verdict)
+
+
+def _cells(row: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
+    """The named cells; a difference of equal accuracies is 0, not the rounding of its sums."""
+    cells = [row[name] for name in names]
+    return [round(cell, 6) if isinstance(cell, float) else cell for cell in cells]
 
 
 def _triggers_as_json(found: "Triggers") -> dict[str, Any]:
