@@ -152,8 +152,8 @@ def _links(tasks: Mapping[str, Result]) -> str:
 
 
 def _triggers(name: str, found: Result) -> str:
-    head = ("told as", "trigger", "others clean %", "attacked %",
-            *(f"{c} %" for c in found["names"]),
+    controls = [f"{name} %" for name in found["names"]]
+    head = ("told as", "trigger", "others clean %", "attacked %", *controls, "hardest random %",
             "median perplexity clean", "attacked")  # fmt: skip
     rows = [
         (
@@ -161,12 +161,17 @@ def _triggers(name: str, found: Result) -> str:
             f"`{one['trigger']}`",
             percent(one["clean"]),
             percent(one["attacked"]),
-            *(f"{100 * one['controls'][c]:.1f}" for c in found["names"]),
+            *(_or_dash(one["controls"][c]) for c in found["names"]),
+            f"{100 * one['hardest random']:.1f}",
             *(f"{value:.0f}" for value in one["perplexity"]),
         )
         for label, one in found["classes"].items()
     ]
     return f"### {name}: {found['told']}\n\n{table(head, rows)}"
+
+
+def _or_dash(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _correlations(found: Result) -> str:

@@ -96,7 +96,7 @@ class Study:
         if path.is_file():
             stored = json.loads(path.read_text("utf-8"))
             before = stored["options"]["sizes"]
-            changed = [size for size in USED[name] if before[size] != self.sizes[size]]
+            changed = [size for size in USED[name] if before.get(size) != self.sizes[size]]
             if changed or stored["options"]["seed"] != self.seed:
                 raise SystemExit(f"{path} was made with another {changed}: choose another --work")
             return stored["value"]

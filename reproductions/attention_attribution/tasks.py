@@ -9,6 +9,7 @@ SIZES: dict[str, int] = {
     "studied": 200,  # texts whose own heads are ordered
     "told": 60,  # texts whose links are taken out
     "searched": 80,  # texts of each class that triggers are looked for in
+    "tuned": 100,  # dev texts that a trigger is chosen on
     "attacked": 200,  # texts of the other classes
     "controls": 5,  # of each kind for a trigger
 }
@@ -21,7 +22,7 @@ USED: dict[str, tuple[str, ...]] = {
     "prune": ("importance", "evaluated", "random"),
     "study": ("studied",),
     "links": ("told",),
-    "triggers": ("searched", "attacked", "controls"),
+    "triggers": ("searched", "tuned", "attacked", "controls"),
 }
 
 

@@ -1,6 +1,7 @@
 """Triggers: the strongest pattern of texts told as one class, put into texts of the others."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import vesalius
 from vesalius.methods.attention_attribution import AttributeConfig, attack, find_triggers
 from vesalius.numerics.statistics import bootstrap_interval, paired_difference
 
+TRIED = 5  # patterns that are tried on dev
 NAMES = ("random", "frequency", "attention")
 
 
@@ -20,8 +22,9 @@ def attacked(study: Study) -> dict[str, Any]:
     """
     found = {label: _class(study, label, "uniform") for label in study.labelled.label_names}
     told = (
-        f"the strongest pattern of {study.sizes['searched']} train texts of one class, put into "
-        f"up to {study.sizes['attacked']} texts of the other classes"
+        f"of the {TRIED} strongest patterns in {study.sizes['searched']} train texts told as one "
+        f"class, the one that does most harm to {study.sizes['tuned']} dev texts of the other "
+        f"classes, put into up to {study.sizes['attacked']} other texts of these classes"
     )
     return {"told": told, "names": list(NAMES), "classes": {k: v for k, v in found.items() if v}}
 
@@ -40,10 +43,21 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
     )
     if not triggers.triggers:
         return {}
+    tuned, tuned_labels = _rows(study, "measured", lambda gold: gold != number, "tuned")
+    tried = attack(
+        study.specimen,
+        tuned["texts"],
+        triggers,
+        pairs=tuned.get("pairs"),
+        labels=tuned_labels,
+        num_triggers=TRIED,
+        controls=(),
+    )
+    harm = (tried.attacked == tried.gold).mean(axis=1)
     outcome = attack(
         study.specimen,
         read["texts"],
-        triggers,
+        replace(triggers, triggers=(triggers.triggers[int(harm.argmin())],)),
         pairs=read.get("pairs"),
         labels=gold_labels,
         num_triggers=1,
@@ -67,6 +81,11 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
         "texts": len(gold),
         **{name: _bracket(right[name], study.seed) for name in ("clean", "attacked")},
         "controls": {n: float(right[n].mean()) if n in right else None for n in NAMES},
+        "hardest random": float(
+            (outcome.controlled[[c.kind == "random" for c in outcome.controls]] == gold)
+            .mean(axis=1)
+            .min()
+        ),
         "against": {
             name: _difference(right[name], right["attacked"], generator)
             for name in NAMES
