@@ -175,8 +175,13 @@ def _cut(
     """One text's matrices of all sites, rows and columns of padding left out."""
     found: list[np.ndarray] = []
     for site, matrix in zip(sites, matrices, strict=True):
-        queries, keys = site_masks(specimen, scored.batch, site, matrix.shape)
-        found.append(_array(matrix[place][:, queries[place]][:, :, keys[place]]))
+        queries, keys = (
+            mask[place] for mask in site_masks(specimen, scored.batch, site, matrix.shape)
+        )
+        one = matrix[place]
+        if not (queries.all() and keys.all()):  # else no copy: these are the largest things here
+            one = one[:, queries][:, :, keys]
+        found.append(_array(one))
     return tuple(found)
 
 
