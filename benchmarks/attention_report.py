@@ -73,8 +73,12 @@ def _requirements(parts: Found) -> str:
     for name, found in parts.get("importance", {}).get("found", {}).items():
         if "BERT-base" in name:
             ratio = found["ratio"]["median"]
+            most = found["rival_seconds"]["median"] / found["floor_seconds"]
             met = "met" if ratio >= 1.5 else "**missed**"
-            rows.append(f"| one call over one by one, {name} | 1.5 | {ratio:.2f} | {met} |")
+            rows.append(
+                f"| one call over one by one, {name} | 1.5 | {ratio:.2f}; {most:.2f} if the one "
+                f"call ran at the product rate | {met} |"
+            )
     if "workers" in parts:
         ratio = parts["workers"]["found"]["ratio"]["median"]
         rows.append(f"| two workers over one process of two threads | - | {ratio:.2f} | |")
