@@ -33,7 +33,7 @@ def plot_tree(tree: Tree, *, title: str = "", ax: Any = None) -> Any:
     Source: figure 6 of arXiv 2004.11207.
     """
     footnote = (
-        f"{len(tree.links)} links, which hold {tree.kept:.0%} of all positive attribution between "
+        f"{_links(len(tree.links))} {tree.kept:.0%} of all positive attribution between "
         f"different tokens (tau {tree.tau:g}, {tree.rule})"
     )
     if tree.reader is None:
@@ -46,6 +46,10 @@ def plot_tree(tree: Tree, *, title: str = "", ax: Any = None) -> Any:
         tree.tokens, tree.links, root=tree.root, num_layers=tree.num_layers, title=title,
         footnote=footnote, ax=ax,
     )  # fmt: skip
+
+
+def _links(number: int) -> str:
+    return "1 link, which holds" if number == 1 else f"{number} links, which hold"
 
 
 def plot_graph(graph: Graph, *, title: str = "", ax: Any = None) -> Any:
