@@ -8,7 +8,12 @@ import numpy as np
 from study import Study
 
 import vesalius
-from vesalius.methods.attention_attribution import AttributeConfig, attack, find_triggers
+from vesalius.methods.attention_attribution import (
+    AttributeConfig,
+    Triggers,
+    attack,
+    find_triggers,
+)
 from vesalius.numerics.statistics import bootstrap_interval, paired_difference
 
 TRIED = 5  # patterns that are tried on dev
@@ -43,21 +48,11 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
     )
     if not triggers.triggers:
         return {}
-    tuned, tuned_labels = _rows(study, "measured", lambda gold: gold != number, "tuned")
-    tried = attack(
-        study.specimen,
-        tuned["texts"],
-        triggers,
-        pairs=tuned.get("pairs"),
-        labels=tuned_labels,
-        num_triggers=TRIED,
-        controls=(),
-    )
-    harm = (tried.attacked == tried.gold).mean(axis=1)
+    chosen = triggers.triggers[_most_harmful(study, triggers, number)]
     outcome = attack(
         study.specimen,
         read["texts"],
-        replace(triggers, triggers=(triggers.triggers[int(harm.argmin())],)),
+        replace(triggers, triggers=(chosen,)),
         pairs=read.get("pairs"),
         labels=gold_labels,
         num_triggers=1,
@@ -93,6 +88,21 @@ def _class(study: Study, label: str, baseline: Any) -> dict[str, Any]:
         },
         "perplexity": [float(clean), float(moved[0])],
     }
+
+
+def _most_harmful(study: Study, triggers: Triggers, number: int) -> int:
+    """The one of the strongest patterns that does most harm to dev texts of the other classes."""
+    tuned, labels = _rows(study, "measured", lambda gold: gold != number, "tuned")
+    tried = attack(
+        study.specimen,
+        tuned["texts"],
+        triggers,
+        pairs=tuned.get("pairs"),
+        labels=labels,
+        num_triggers=TRIED,
+        controls=(),
+    )
+    return int((tried.attacked == tried.gold).mean(axis=1).argmin())
 
 
 def _rows(
