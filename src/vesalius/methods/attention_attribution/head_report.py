@@ -6,9 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vesalius.core.card import RunCard
-from vesalius.core.html import Html, element, page, picture, table
-from vesalius.core.paths import write_file
+from vesalius.core.html import Html, picture, table
 from vesalius.methods.attention_attribution.faithfulness_result import Faithfulness
 from vesalius.methods.attention_attribution.head_result import ACCURACY, TAYLOR, HeadImportance
 from vesalius.methods.attention_attribution.plot import (
@@ -17,7 +15,7 @@ from vesalius.methods.attention_attribution.plot import (
     plot_prune_curve,
 )
 from vesalius.methods.attention_attribution.prune_curve import PruneCurve
-from vesalius.methods.attention_attribution.report import made_by
+from vesalius.methods.attention_attribution.report import write_page
 from vesalius.plots.style import figure_bytes
 
 
@@ -47,8 +45,9 @@ def write_heads(found: HeadImportance, path: str | Path, *, force: bool = False)
             "integrals that are not complete",
             f"{int(found.num_open.sum())} of {number * len(found.sites)}",
         ),
+        ("seed", str(found.card.seed)),
     ]
-    return _write(found.card, f"Heads of {found.card.model}", sections, how, path, force=force)
+    return write_page(found.card, f"Heads of {found.card.model}", sections, how, path, force=force)
 
 
 def write_prune_curve(found: PruneCurve, path: str | Path, *, force: bool = False) -> Path:
@@ -74,8 +73,9 @@ def write_prune_curve(found: PruneCurve, path: str | Path, *, force: bool = Fals
         ("random", f"mean over {found.num_random} orders"),
         ("intervals", "bootstrap over texts, 95 %"),
         ("commonest class", f"{found.majority:.1%}"),
+        ("seed", str(found.card.seed)),
     ]
-    return _write(found.card, f"Pruned heads of {found.card.model}", sections, how, path,
+    return write_page(found.card, f"Pruned heads of {found.card.model}", sections, how, path,
                   force=force)  # fmt: skip
 
 
@@ -122,9 +122,10 @@ def write_faithfulness(found: Faithfulness, path: str | Path, *, force: bool = F
         ("zero, uniform", "what the probability of a link that goes becomes in all heads"),
         ("texts", str(len(found.prob))),
         ("intervals", "bootstrap over texts, 95 %; p by random signs"),
+        ("seed", str(found.card.seed)),
     ]
     title = f"Does {found.card.model} hang on these links?"
-    return _write(found.card, title, sections, how, path, force=force)
+    return write_page(found.card, title, sections, how, path, force=force)
 
 
 def _map(found: HeadImportance, name: str) -> Html:
@@ -140,19 +141,3 @@ def _table_of(found: pa.Table) -> Html:
         found.column_names,
         [["-" if value is None else value for value in row.values()] for row in rows],
     )
-
-
-def _write(
-    card: RunCard,
-    title: str,
-    sections: Sequence[tuple[str, Sequence[object]]],
-    how: Sequence[tuple[str, str]],
-    path: str | Path,
-    *,
-    force: bool,
-) -> Path:
-    notes = [element("p", f"Note: {warning}.") for warning in card.warnings]
-    rows = [*how, ("seed", str(card.seed)), *made_by(card)]
-    last = ("How these numbers were made", [*notes, table(("what", "how"), rows)])
-    text = page(title, [*sections, last])
-    return write_file(path, text.encode(), force=force)

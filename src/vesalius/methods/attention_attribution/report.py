@@ -146,6 +146,28 @@ def _provenance(found: Attributions) -> list[object]:
     return [*(element("p", f"Note: {w}.") for w in card.warnings), table(("what", "how"), rows)]
 
 
+def write_page(
+    card: RunCard,
+    title: str,
+    sections: Sequence[tuple[str, Sequence[object]]],
+    how: Sequence[tuple[str, str]],
+    path: str | Path,
+    *,
+    force: bool,
+) -> Path:
+    """Write a page of sections whose last one says how its numbers were made; no shapes.
+
+    Raises:
+        VesaliusError: the file exists and ``force`` is not given, or the disk is full.
+
+    Source: this project.
+    """
+    notes = [element("p", f"Note: {warning}.") for warning in card.warnings]
+    told = table(("what", "how"), [*how, *made_by(card)])
+    text = page(title, [*sections, ("How these numbers were made", [*notes, told])])
+    return write_file(path, text.encode(), force=force)
+
+
 def made_by(card: RunCard) -> list[tuple[str, str]]:
     """Say which model, versions and seconds made a result; no shapes.
 

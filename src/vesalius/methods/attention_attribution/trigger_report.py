@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vesalius.core.card import RunCard
-from vesalius.core.html import Html, element, page, picture, table
-from vesalius.core.paths import write_file
+from vesalius.core.html import Html, picture, table
 from vesalius.methods.attention_attribution.attack_controls import (
     ATTENTION,
     FREQUENCY,
@@ -14,7 +12,7 @@ from vesalius.methods.attention_attribution.attack_controls import (
 )
 from vesalius.methods.attention_attribution.attack_result import Attack
 from vesalius.methods.attention_attribution.attack_tables import largest_drop
-from vesalius.methods.attention_attribution.report import made_by
+from vesalius.methods.attention_attribution.report import write_page
 from vesalius.methods.attention_attribution.trigger_result import Trigger, Triggers
 from vesalius.plots.attack_bars import AttackGroup, Bar, attack_bars
 from vesalius.plots.score_bars import score_bars
@@ -101,7 +99,8 @@ def write_triggers(found: Triggers, path: str | Path, *, force: bool = False) ->
         ("least score", str(found.card.config["min_score"])),
         ("texts", f"{found.num_used} of {found.num_texts}"),
     ]  # fmt: skip
-    return _write(found.card, f"Triggers of {found.card.model}", sections, how, path, force=force)
+    title = f"Triggers of {found.card.model}"
+    return write_page(found.card, title, sections, how, path, force=force)
 
 
 def write_attack(found: Attack, path: str | Path, *, force: bool = False) -> Path:
@@ -143,7 +142,7 @@ def write_attack(found: Attack, path: str | Path, *, force: bool = False) -> Pat
         ("seed", str(found.card.seed)),
     ]  # fmt: skip
     title = f"Triggers put into texts for {found.card.model}"
-    return _write(found.card, title, sections, how, path, force=force)
+    return write_page(found.card, title, sections, how, path, force=force)
 
 
 def _control_bars(found: Attack, number: int, gold: int) -> tuple[Bar, ...]:
@@ -229,21 +228,3 @@ def _summary_rows(found: Attack) -> Html:
 def _in_words(found: Triggers) -> str:
     best = ", ".join(f"{each.name} {each.score:.3g}" for each in found.triggers[:5])
     return f"Bars of the scores of the strongest triggers: {best}."
-
-
-def _write(
-    card: RunCard,
-    title: str,
-    sections: Sequence[tuple[str, Sequence[object]]],
-    how: Sequence[tuple[str, str]],
-    path: str | Path,
-    *,
-    force: bool,
-) -> Path:
-    notes = [element("p", f"Note: {warning}.") for warning in card.warnings]
-    last = (
-        "How these numbers were made",
-        [*notes, table(("what", "how"), [*how, *made_by(card)])],
-    )
-    text = page(title, [*sections, last])
-    return write_file(path, text.encode(), force=force)
