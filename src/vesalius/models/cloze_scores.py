@@ -1,0 +1,157 @@
+"""Score label words in the gap of a cloze text, with a masked language model.
+
+Words of several tokens stand for as many masks, and are read token by token, the earlier ones
+given. Words that see the same text at a step share its pass.
+
+Source: pattern-verbaliser pairs of PET, arXiv 2001.07676, section 3 and 3.3 for several tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vesalius.core.errors import VesaliusError
+from vesalius.models.batch import Batch
+from vesalius.models.encoding import MASK, encode_gaps, need_tokenizer
+from vesalius.models.head_rows import head_rows
+from vesalius.models.label_scores import TOKENS_PER_BATCH, TooLong, refuse_long, word_tokens
+from vesalius.models.ladder import run_model
+from vesalius.models.reading import checked_logits
+from vesalius.models.specimen import Specimen
+
+_LOGIT_BYTES: Final = 1 << 27
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClozePlan:
+    """Cloze texts and label words, ready to be scored.
+
+    ``groups`` maps what stands in the gap, as (tokens said, masks still open), to the (label,
+    token) pairs that are read there. ``lengths`` counts the tokens of each kept text; ``kept`` and
+    ``num_over`` are as in :class:`~vesalius.models.label_scores.LabelPlan`.
+    """
+
+    texts: tuple[str, ...]
+    lengths: tuple[int, ...]
+    groups: dict[tuple[tuple[int, ...], int], tuple[tuple[int, int], ...]]
+    num_labels: int
+    kept: tuple[int, ...]
+    num_over: dict[int, int]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that all passes compute."""
+        return sum(self.lengths) * len(self.groups)
+
+
+def plan_cloze(
+    specimen: Specimen,
+    texts: Sequence[str],
+    answers: Sequence[str],
+    *,
+    one_token: bool = False,
+    too_long: TooLong = "error",
+    numbers: Sequence[int] | None = None,
+) -> ClozePlan:
+    """Check cloze texts and label words, and group what is read together.
+
+    Args:
+        specimen: the opened masked language model.
+        texts: each with ``[MASK]`` once.
+        answers: label words, each with the white space that stands before the gap.
+        one_token: refuse words of several tokens.
+        too_long: refuse texts that do not fit the model, or leave them out.
+        numbers: what a message calls the texts, 0, 1, ... where left out.
+
+    Raises:
+        VesaliusError: no texts, words as in ``word_tokens``, or texts that are too long.
+
+    Source: this module. No shapes.
+    """
+    cut = word_tokens(specimen, answers, one_token=one_token)
+    if isinstance(texts, str) or not texts:
+        raise VesaliusError(
+            given="one text, not a list" if texts else "no texts",
+            expected="at least one cloze text",
+            fix="pass a list of texts with [MASK] in each",
+        )
+    groups: dict[tuple[tuple[int, ...], int], list[tuple[int, int]]] = {}
+    for label, tokens in enumerate(cut):
+        for step, token in enumerate(tokens):
+            groups.setdefault((tuple(tokens[:step]), len(tokens) - step), []).append((label, token))
+    tokenizer = need_tokenizer(specimen)
+    shown = [text.replace(MASK, tokenizer.mask_token or MASK) for text in texts]
+    lengths = [len(ids) for ids in tokenizer(shown, verbose=False)["input_ids"]]
+    kept, over = refuse_long(
+        specimen,
+        lengths,
+        extra=max(map(len, cut)) - 1,
+        too_long=too_long,
+        numbers=numbers or range(len(texts)),
+    )
+    return ClozePlan(
+        texts=tuple(texts[i] for i in kept),
+        lengths=tuple(lengths[i] for i in kept),
+        groups={key: tuple(pairs) for key, pairs in groups.items()},
+        num_labels=len(cut),
+        kept=tuple(kept),
+        num_over=over,
+    )
+
+
+def score_cloze(
+    specimen: Specimen, plan: ClozePlan, *, tokens_per_batch: int = TOKENS_PER_BATCH
+) -> Iterator[tuple[Int[np.ndarray, " text"], Float[np.ndarray, "text label"]]]:
+    """Score the label words of a plan, batch by batch, shortest texts first.
+
+    Args:
+        specimen: the opened masked language model.
+        plan: what :func:`plan_cloze` made.
+        tokens_per_batch: tokens of a run.
+
+    Yields:
+        Places in ``plan.texts``, shape [text], and natural log-probabilities [text, label].
+
+    Raises:
+        VesaliusError: a text without exactly one mask, or logits that are no numbers.
+
+    Source: arXiv 2001.07676, section 3.
+    """
+    for numbers in _batches(specimen, plan, tokens_per_batch):
+        texts = [plan.texts[i] for i in numbers]
+        scores = torch.zeros(len(texts), plan.num_labels, dtype=torch.float64)
+        for (said, num_open), pairs in plan.groups.items():
+            batch = encode_gaps(
+                specimen, texts, [said] * len(texts), num_open=[num_open] * len(texts)
+            )
+            log_probs = _at_gap(specimen, batch).log_softmax(-1).double().cpu()
+            for label, token in pairs:
+                scores[:, label] += log_probs[:, token]
+        yield np.array(numbers), scores.numpy()
+
+
+def _at_gap(specimen: Specimen, batch: Batch) -> Float[Tensor, "text vocab"]:
+    rows = batch.row.unsqueeze(1)
+    with specimen.at_rest(), torch.no_grad(), head_rows(specimen.model, rows) as met:
+        logits = run_model(specimen.model, batch).logits
+    if not met:
+        logits = logits.gather(1, rows.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+    return checked_logits(specimen, logits[:, 0])
+
+
+def _batches(specimen: Specimen, plan: ClozePlan, tokens_per_batch: int) -> Iterator[list[int]]:
+    most = max(1, _LOGIT_BYTES // (4 * (specimen.parts.num_vocab or 1 << 15)))
+    batch: list[int] = []
+    for number in sorted(range(len(plan.texts)), key=lambda i: plan.lengths[i]):
+        full = plan.lengths[number] * (len(batch) + 1) > tokens_per_batch or len(batch) == most
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(number)
+    yield batch
