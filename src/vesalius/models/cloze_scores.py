@@ -19,7 +19,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
 from vesalius.models.encoding import MASK, encode_gaps, need_tokenizer
 from vesalius.models.head_rows import head_rows
-from vesalius.models.label_scores import TOKENS_PER_BATCH, TooLong, refuse_long, word_tokens
+from vesalius.models.label_scores import TOKENS_PER_BATCH, refuse_long, word_tokens
 from vesalius.models.ladder import run_model
 from vesalius.models.reading import checked_logits
 from vesalius.models.specimen import Specimen
@@ -49,6 +49,11 @@ class ClozePlan:
         """Tokens that all passes compute."""
         return sum(self.lengths) * len(self.groups)
 
+    @property
+    def num_tokens_unshared(self) -> int:
+        """The same: a cloze shares nothing."""
+        return self.num_tokens
+
 
 def plan_cloze(
     specimen: Specimen,
@@ -56,7 +61,7 @@ def plan_cloze(
     answers: Sequence[str],
     *,
     one_token: bool = False,
-    too_long: TooLong = "error",
+    too_long: str = "error",
     numbers: Sequence[int] | None = None,
 ) -> ClozePlan:
     """Check cloze texts and label words, and group what is read together.

@@ -6,13 +6,14 @@ the same pass (arXiv 2305.09781); this project for the rest.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vesalius.core.checks import check_word
 from vesalius.core.errors import VesaliusError
 from vesalius.models.encoding import answer_tokens, need_tokenizer
 from vesalius.models.head_rows import head_columns
@@ -21,7 +22,7 @@ from vesalius.models.ladder import accepts
 from vesalius.models.prefix import OwnTokens, Prefix, Way, encode_prefix, prefix_way, read_behind
 from vesalius.models.specimen import Specimen
 
-TooLong = Literal["error", "skip"]
+TOO_LONG: Final = ("error", "skip")
 TOKENS_PER_BATCH: Final = 2048  # own tokens; BERT-base widths on two cores gain nothing above it
 _LOGIT_BYTES: Final = 1 << 27  # logits of one run: 42 texts of 15 places over 50,000 words
 _SHOWN: Final = 3
@@ -48,6 +49,15 @@ class LabelPlan:
         """Tokens that a pass over all texts computes: the prefix, the texts, the label tree."""
         return len(self.prefix) + sum(len(t) + len(self.trie.tokens) for t in self.own)
 
+    @property
+    def num_tokens_unshared(self) -> int:
+        """Tokens of a pass over every whole prompt and, where words are long, every word."""
+        whole = sum(len(self.prefix) + len(t) for t in self.own)
+        if not self.trie.tokens:
+            return whole
+        said = sum(len(steps) - 1 for steps in self.trie.steps)
+        return whole * self.trie.num_labels + len(self.own) * said
+
 
 def plan_labels(
     specimen: Specimen,
@@ -55,7 +65,7 @@ def plan_labels(
     answers: Sequence[str],
     *,
     one_token: bool = False,
-    too_long: TooLong = "error",
+    too_long: str = "error",
     numbers: Sequence[int] | None = None,
 ) -> LabelPlan:
     """Turn texts and the label words that may follow them into tokens, and check them.
@@ -150,7 +160,7 @@ def refuse_long(
     lengths: Sequence[int],
     *,
     extra: int,
-    too_long: TooLong,
+    too_long: str,
     numbers: Sequence[int],
 ) -> tuple[list[int], dict[int, int]]:
     """Number the texts that fit a model with ``extra`` tokens behind them, and say what is over.
@@ -160,6 +170,7 @@ def refuse_long(
 
     Source: this project: nothing is cut silently. No shapes.
     """
+    check_word("too_long", too_long, TOO_LONG)
     limit = specimen.max_tokens
     room = None if limit is None else limit - extra
     over = {} if room is None else {i: n - room for i, n in enumerate(lengths) if n > room}

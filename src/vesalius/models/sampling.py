@@ -1,0 +1,136 @@
+"""Let a causal language model write on from a text, by chance, until it writes what ends it.
+
+Source: ancestral sampling; nucleus sampling of arXiv 1904.09751. A generator of its own draws, so
+that neither global random state nor a generation configuration plays a part.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vesalius.core.errors import VesaliusError
+from vesalius.models.label_scores import open_ended
+from vesalius.models.prefix import OwnTokens, encode_prefix, read_behind
+from vesalius.models.specimen import Specimen
+
+_AT_ONCE: Final = 32  # texts that grow side by side
+
+
+def sample_texts(
+    specimen: Specimen,
+    prompt: str,
+    *,
+    num: int,
+    stops: Sequence[str],
+    seed: int,
+    num_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Iterator[str]:
+    """Sample texts that follow a prompt, each up to and with what ends it.
+
+    Args:
+        specimen: the opened causal language model.
+        prompt: what stands before every text; encoded once.
+        num: how many texts.
+        stops: strings that end a text.
+        seed: of the draws; the first texts stay the same when more are asked for.
+        num_tokens: at most so many tokens, or as many as fit the model.
+        temperature: divides the logits.
+        top_p: the smallest set of tokens with so much probability is drawn from.
+
+    Yields:
+        Texts; one that ran out of tokens ends without a stop.
+
+    Raises:
+        VesaliusError: another kind of model, or no room behind the prompt.
+
+    Source: this module. No shapes.
+    """
+    if specimen.task != "causal-lm":
+        raise VesaliusError(
+            given=f"{specimen.name}, a model with the task {specimen.task!r}",
+            expected="a causal language model, which can write",
+            fix="use mini-gpt, or estimate from texts of your own",
+        )
+    ids = open_ended(specimen, [prompt])[0]
+    limit = specimen.max_tokens
+    room = num_tokens if limit is None else min(num_tokens, limit - len(ids))
+    if room < 1:
+        raise VesaliusError(
+            given=f"a prompt of {len(ids)} tokens for {specimen.name}, which reads {limit}",
+            expected="room to write behind it",
+            fix="take fewer or shorter demonstrations",
+        )
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    for start in range(0, num, _AT_ONCE):
+        # always so many side by side: the draws of the first do not depend on num
+        texts = _written(specimen, ids, stops, room, generator, (temperature, top_p))
+        yield from texts[: num - start]
+
+
+def _written(
+    specimen: Specimen,
+    ids: list[int],
+    stops: Sequence[str],
+    room: int,
+    generator: torch.Generator,
+    chances: tuple[float, float],
+) -> list[str]:
+    """Write ``_AT_ONCE`` texts, all of them read anew with the shared prefix at each step.
+
+    A text has few tokens and the prefix costs nothing again, so the grown part is recomputed: no
+    cache of any kind needs to be known.
+    """
+    prefix = encode_prefix(specimen, ids[:-1])
+    said = torch.full((_AT_ONCE, 1), ids[-1], device=specimen.device)
+    texts: list[str] = [""] * _AT_ONCE
+    growing = list(range(_AT_ONCE))  # the texts that the rows of ``said`` belong to
+    for _ in range(room):
+        logits = read_behind(specimen, prefix, _grown(said))[:, 0]
+        drawn = _draw(logits, generator, *chances).to(said.device)
+        said = torch.cat((said, drawn), dim=1)
+        still: list[int] = []
+        for row, text in enumerate(growing):
+            texts[text], ended = _until_stop(_decoded(specimen, said[row, 1:]), stops)
+            if not ended:
+                still.append(row)
+        said, growing = said[still], [growing[row] for row in still]
+        if not growing:
+            break
+    return texts
+
+
+def _decoded(specimen: Specimen, tokens: Int[Tensor, " token"]) -> str:
+    return str(specimen.tokenizer.decode(tokens.tolist(), clean_up_tokenization_spaces=False))
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
+    return (text[: min(ends)], True) if ends else (text, False)
+
+
+def _grown(said: Int[Tensor, "text own"]) -> OwnTokens:
+    num_texts, length = said.shape
+    positions = torch.arange(length, device=said.device).expand(num_texts, -1)
+    lengths = torch.full((num_texts,), length, device=said.device)
+    return OwnTokens(
+        ids=said, positions=positions, places=(lengths - 1).unsqueeze(1), lengths=lengths
+    )
+
+
+def _draw(
+    logits: Float[Tensor, "text vocab"],
+    generator: torch.Generator,
+    temperature: float,
+    top_p: float,
+) -> Int[Tensor, "text 1"]:
+    probs = (logits.double().cpu() / temperature).softmax(-1)
+    if top_p < 1:
+        ordered, order = probs.sort(dim=-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered >= top_p] = 0  # the first token always stays
+        probs = torch.zeros_like(probs).scatter(-1, order, ordered)
+    return torch.multinomial(probs, 1, generator=generator)
