@@ -13,6 +13,7 @@ from vesalius.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vesalius.methods import attention_attribution as attention
+    from vesalius.methods import calibration as calibrate
     from vesalius.methods import knowledge_neurons as neurons
     from vesalius.models import zoo as zoo
     from vesalius.models.opening import open as open
@@ -26,10 +27,11 @@ _LAZY = {
     "open": ("vesalius.models.opening", "open"),
     "zoo": ("vesalius.models.zoo", ""),
     "attention": ("vesalius.methods.attention_attribution", ""),
+    "calibrate": ("vesalius.methods.calibration", ""),
     "neurons": ("vesalius.methods.knowledge_neurons", ""),
 }
 
-__all__ = ["__version__", "attention", "neurons", "open", "zoo"]
+__all__ = ["__version__", "attention", "calibrate", "neurons", "open", "zoo"]
 
 
 __getattr__ = lazy_names(__name__, _LAZY)

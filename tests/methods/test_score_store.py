@@ -21,6 +21,7 @@ from vesalius.methods.calibration.scores import Scores
 from vesalius.methods.calibration.store import ScoreStore, StoreIdentity, text_key
 from vesalius.models import open as open_model
 from vesalius.models.sampling import sample_texts
+from vesalius.models.speaking import speak
 from vesalius.models.specimen import Specimen
 
 IDENTITY = StoreIdentity(
@@ -258,6 +259,8 @@ def test_sampling_repeats_itself_by_seed(gpt: Specimen) -> None:
     assert few != other
     greedy = list(sample_texts(gpt, start, num=3, seed=5, top_p=1e-9, **ask))
     assert len(set(greedy)) == 1, "the smallest nucleus is the best token"
+    spoken = speak(gpt, [f"{start} [MASK]"], num_tokens=30)[0].text
+    assert greedy[0].strip() == spoken.partition("\n")[0].strip()
 
 
 def test_generated_rows_have_the_layout(gpt: Specimen) -> None:

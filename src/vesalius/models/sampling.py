@@ -5,14 +5,16 @@ that neither global random state nor a generation configuration plays a part.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import DynamicCache
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.label_scores import open_ended
+from vesalius.models.ladder import accepts
 from vesalius.models.prefix import OwnTokens, encode_prefix, read_behind
 from vesalius.models.specimen import Specimen
 
@@ -80,28 +82,68 @@ def _written(
     generator: torch.Generator,
     chances: tuple[float, float],
 ) -> list[str]:
-    """Write ``_AT_ONCE`` texts, all of them read anew with the shared prefix at each step.
-
-    A text has few tokens and the prefix costs nothing again, so the grown part is recomputed: no
-    cache of any kind needs to be known.
-    """
-    prefix = encode_prefix(specimen, ids[:-1])
-    said = torch.full((_AT_ONCE, 1), ids[-1], device=specimen.device)
+    """Write ``_AT_ONCE`` texts side by side, until all have ended or there is no more room."""
+    writer = _Writer(specimen, ids)
     texts: list[str] = [""] * _AT_ONCE
-    growing = list(range(_AT_ONCE))  # the texts that the rows of ``said`` belong to
+    growing = list(range(_AT_ONCE))  # the texts that the rows of the writer belong to
     for _ in range(room):
-        logits = read_behind(specimen, prefix, _grown(said))[:, 0]
-        drawn = _draw(logits, generator, *chances).to(said.device)
-        said = torch.cat((said, drawn), dim=1)
+        said = writer.go_on(_draw(writer.logits(), generator, *chances))
         still: list[int] = []
         for row, text in enumerate(growing):
-            texts[text], ended = _until_stop(_decoded(specimen, said[row, 1:]), stops)
+            texts[text], ended = _until_stop(_decoded(specimen, said[row]), stops)
             if not ended:
                 still.append(row)
-        said, growing = said[still], [growing[row] for row in still]
+        growing = [growing[row] for row in still]
         if not growing:
             break
+        writer.keep(still)
     return texts
+
+
+@final
+class _Writer:
+    """Texts that grow behind one prompt, each with its own keys and values."""
+
+    def __init__(self, specimen: Specimen, ids: list[int]) -> None:
+        self.specimen = specimen
+        self.prefix = encode_prefix(specimen, ids[:-1])
+        self.said = torch.full((_AT_ONCE, 1), ids[-1], device=specimen.device)
+        self.cache = DynamicCache() if self.prefix.keys else None
+        pairs = zip(self.prefix.keys, self.prefix.values, strict=True)
+        for layer, (keys, values) in enumerate(pairs):
+            assert self.cache is not None
+            shape = (_AT_ONCE, -1, -1, -1)
+            self.cache.update(keys.expand(shape), values.expand(shape), layer)
+
+    def logits(self) -> Float[Tensor, "text vocab"]:
+        """Read the next token of every text."""
+        if self.cache is None:  # a model without one runs everything anew
+            return read_behind(self.specimen, self.prefix, _grown(self.said))[:, 0]
+        num_texts, length = self.said.shape
+        model: Any = self.specimen.model
+        inputs: dict[str, Tensor] = {
+            "input_ids": self.said[:, -1:],
+            "attention_mask": self.said.new_ones(num_texts, self.prefix.num_tokens + length),
+        }
+        if accepts(model, "position_ids"):
+            position = self.prefix.num_tokens + length - 1
+            inputs["position_ids"] = torch.full_like(self.said[:, -1:], position)
+        with self.specimen.at_rest(), torch.no_grad():
+            return model(**inputs, past_key_values=self.cache, use_cache=True).logits[:, -1]
+
+    def go_on(self, drawn: Int[Tensor, "text 1"]) -> Int[Tensor, "text token"]:
+        """Write a token behind every text, and give all that was written."""
+        self.said = torch.cat((self.said, drawn.to(self.said.device)), dim=1)
+        return self.said[:, 1:]
+
+    def keep(self, rows: list[int]) -> None:
+        """Let go of the texts that have ended."""
+        if len(rows) == len(self.said):
+            return
+        index = torch.tensor(rows, device=self.said.device)
+        self.said = self.said[index]
+        if self.cache is not None:
+            self.cache.batch_select_indices(index)
 
 
 def _decoded(specimen: Specimen, tokens: Int[Tensor, " token"]) -> str:

@@ -43,10 +43,9 @@ def generate_texts(
     num_tokens: int = 128,
     temperature: float = 1.0,
 ) -> GeneratedTexts:
-    """Let the model write rows as those of its demonstrations, without labels.
+    """Let the model write rows as those of its demonstrations, without labels; no shapes.
 
-    A row that breaks the layout, is empty, repeats another or copies a demonstration is dropped,
-    and another is sampled, four times as many as asked for at most.
+    A row that breaks the layout, repeats another or copies a demonstration is sampled again.
 
     Args:
         specimen: the opened causal language model.
@@ -56,9 +55,6 @@ def generate_texts(
         num_orders: orders of the demonstrations; 1 keeps theirs, more permute them in turn.
         num_tokens: of a row, at most.
         temperature: of the draws.
-
-    Returns:
-        Rows as tuples of texts, perhaps fewer than asked for; see ``num_sampled``. No shapes.
 
     Raises:
         VesaliusError: a model that does not write, a prompt too long for it, or no usable row.
@@ -76,14 +72,8 @@ def generate_texts(
             break
         share = -(-missing // max(1, num_orders - turn))
         ordered = prompt if num_orders == 1 else _reordered(prompt, turn, seed)
-        rows = _sampled(
-            specimen,
-            ordered,
-            num=share,
-            seed=derive_seed(seed, "generate", turn),
-            num_tokens=num_tokens,
-            temperature=temperature,
-        )
+        draws = derive_seed(seed, "generate", turn)
+        rows = _sampled(specimen, ordered, share, draws, num_tokens, temperature)
         num_sampled += share
         num_copied += sum(row in shown for row in rows)
         found |= dict.fromkeys(row for row in rows if row not in shown)
@@ -106,7 +96,6 @@ def _reordered(prompt: LabelPrompt, turn: int, seed: int) -> LabelPrompt:
 def _sampled(
     specimen: Specimen,
     prompt: LabelPrompt,
-    *,
     num: int,
     seed: int,
     num_tokens: int,

@@ -19,6 +19,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_draws import CONTENT_FREE, domain_inputs
 from vesalius.data.label_prompts import MASK, LabelPrompt
+from vesalius.methods.calibration.fitting import Given
 from vesalius.methods.calibration.generate import NUM_TEXTS, generate_texts
 from vesalius.methods.calibration.score import Progress, ScoreOptions, score
 from vesalius.models.specimen import Specimen
@@ -39,9 +40,9 @@ class FitInputs:
     labelled: tuple[Float[np.ndarray, "input label"], Int[np.ndarray, " input"]] | None
     notes: tuple[str, ...]
 
-    def by_kind(self) -> dict[str, object]:
+    def by_kind(self) -> dict[str, Given]:
         """Give what ``compare`` takes: matrices by kind, for ``labelled`` a pair with labels."""
-        found: dict[str, object] = dict(self.scores)
+        found: dict[str, Given] = dict(self.scores)
         if self.labelled is not None:
             found["labelled"] = self.labelled
         return found

@@ -6,7 +6,7 @@ Source: arXiv 2205.10183, section 2.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -68,9 +68,7 @@ def score(
     options: ScoreOptions | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score the label words of a prompt behind texts.
-
-    The instruction and the demonstrations are encoded once; all texts read their keys and values.
+    """Score the label words of a prompt behind texts: log-probabilities [text, label].
 
     Args:
         specimen: an opened causal language model, or a masked one (then the prompt is a cloze).
@@ -82,13 +80,9 @@ def score(
         options: see :class:`ScoreOptions`.
         progress: called with the texts done and the texts to do.
 
-    Returns:
-        Log-probabilities of shape [text, label].
-
     Raises:
-        VesaliusError: no texts, a classifier or an encoder-decoder, labels that do not fit, a text
-            longer than the model (which, and by how much), words that the model cannot tell apart,
-            or a store of another model or prompt.
+        VesaliusError: no texts, another kind of model, labels that do not fit, a text longer than
+            the model (which, by how much), words that are the same to it, or a store of another.
 
     Source: arXiv 2205.10183, section 2.
     """
@@ -114,16 +108,22 @@ def score(
         log_probs=found[kept],
         labels=known[kept],
         numbers=kept,
-        words=prompt.words,
         label_names=tuple(label_names or prompt.words),
-        prompt=prompt.fingerprint(),
         example=_written(specimen, prompt, rows[kept[0]]),
-        has_mass=options.label_mass,
         num_over={str(i): over for i, over in work.num_over.items()},
         num_computed=work.num_computed,
         num_prefix_tokens=work.num_prefix,
-        way="cloze" if specimen.task == "masked-lm" else prefix_way(specimen),
+        **_about(specimen, prompt, options),
     )
+
+
+def _about(specimen: Specimen, prompt: LabelPrompt, options: ScoreOptions) -> dict[str, Any]:
+    return {
+        "words": prompt.words,
+        "prompt": prompt.fingerprint(),
+        "has_mass": options.label_mass,
+        "way": "cloze" if specimen.task == "masked-lm" else prefix_way(specimen),
+    }
 
 
 def planned(
