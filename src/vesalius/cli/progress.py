@@ -50,3 +50,16 @@ def working(label: str, *, total: int | None = None) -> Generator[Callable[[], N
         ended.set()
         ticker.join()
         bar.close()
+
+
+def counting(step: Callable[[], None]) -> Callable[[int, int], None]:
+    """Turn the step of a bar into what is called with the parts done so far, and all of them."""
+    seen = 0
+
+    def progress(done: int, _total: int) -> None:
+        nonlocal seen
+        for _ in range(done - seen):
+            step()
+        seen = done
+
+    return progress
