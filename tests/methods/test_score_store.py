@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from vesalius.core.errors import VesaliusError
 from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_prompts import LabelPrompt
-from vesalius.methods.calibration import score as scoring
 from vesalius.methods.calibration.generate import generate_texts
 from vesalius.methods.calibration.inputs import fit_inputs, premise_prompt
 from vesalius.methods.calibration.score import ScoreOptions, score
@@ -24,6 +24,7 @@ from vesalius.models.sampling import sample_texts
 from vesalius.models.speaking import speak
 from vesalius.models.specimen import Specimen
 
+scoring = import_module("vesalius.methods.calibration.score")  # its function has the same name
 IDENTITY = StoreIdentity(
     model="tiny", fingerprint="f", dtype="float32", prompt="p", words=("no", "yes")
 )

@@ -3,6 +3,8 @@
 Source: Arthur & Vassilvitskii 2007, k-means++: The Advantages of Careful Seeding, section 2.2.
 """
 
+from typing import Final
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from vesalius.core.checks import check_count
 from vesalius.core.errors import VesaliusError
+
+_CHUNK_BYTES: Final = 4 << 20  # of the distances that are held at once: a core's cache
 
 
 def seed_labels(
@@ -73,16 +77,24 @@ def refine_labels(
 
     A component that has lost all its items stays where the centre of all items is.
     """
-    # k-means needs no precision, but products of far-away vectors would lose all of it
+    # about the centre: products of vectors far from the origin would lose their differences
     values = items.double() - items.double().mean(0)
+    size = max(1, _CHUNK_BYTES // (8 * num_components * len(items)))
+    parts = [_refine(values, part, num_components, max_iterations) for part in labels.split(size)]
+    return torch.cat(parts)
+
+
+def _refine(values: Tensor, labels: Tensor, num_components: int, max_iterations: int) -> Tensor:
     labels = labels.clone()
-    active = torch.arange(len(labels), device=items.device)
+    active = torch.arange(len(labels), device=values.device)
+    components = torch.arange(num_components, device=values.device)[:, None]
+    columns = values.mT.contiguous()
     for _ in range(max_iterations):
-        share = hard_responsibilities(labels[active], num_components=num_components)
-        means = share.mT @ values / share.sum(1)[..., None].clamp(min=1)
-        # the item's own square is the same for all means: left out
-        distance = means.square().sum(-1)[:, None] - 2 * values @ means.mT
-        moved = distance.argmin(-1)
+        share = (labels[active, None] == components).to(values.dtype)  # [restart, component, item]
+        means = share @ values / share.sum(2, keepdim=True).clamp(min=1)
+        # half the squared distance; the item's own square is the same for all means: left out
+        half = 0.5 * means.square().sum(2, keepdim=True) - means @ columns
+        moved = half.min(1).indices
         changed = (moved != labels[active]).any(1)
         labels[active] = moved
         active = active[changed]

@@ -77,8 +77,8 @@ def write_comparison(found: Comparison, path: str | Path, *, force: bool = False
          "all methods"),
         ("p", "random signs of each text's difference; Holm: raised for all tests in the table"),
         ("nats", "mean negative log-likelihood of the right class; lower is better, as for Brier "
-         "(the sum over classes, 0 to 2) and ECE (15 bins; few texts make it too large, and resamples "
-         "larger still)"),
+         "(the sum over classes, 0 to 2) and ECE (15 bins; few texts make it too large, "
+         "and resamples larger still)"),
         ("seed", str(found.card.seed)),
     ]  # fmt: skip
     return _write(found.card, "Calibrators compared", sections, how, path, force=force)
