@@ -100,12 +100,12 @@ def sequential(scores: np.ndarray, starts: np.ndarray, threads: int) -> list[Giv
     return done
 
 
-def batched(scores: torch.Tensor, start: torch.Tensor, threads: int) -> MixtureFits:
-    """Our way: all restarts at once."""
+def on_threads(threads: int, run: harness.Run) -> Any:
+    """Run with so many threads of torch."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return fit_mixtures(scores, start)
+        return run()
     finally:
         torch.set_num_threads(before)
 
@@ -151,13 +151,17 @@ def study(case: Case, *, rounds: int, threads: int) -> dict[str, Any]:
     items = torch.from_numpy(scores)
     start = case.start(items)
     starts = start.numpy()
-    ours_threads = best_threads(lambda n: batched(items, start, n), threads)
+
+    def ours_run() -> MixtureFits:
+        return fit_mixtures(items, start)
+
+    ours_threads = best_threads(lambda n: on_threads(n, ours_run), threads)
     rival_threads = best_threads(lambda n: sequential(scores, starts[:5], n), threads)
-    ours, operations = harness.counted(lambda: fit_mixtures(items, start))
+    ours, operations = harness.counted(ours_run)
     found = compare(ours, sequential(scores, starts, rival_threads))
     log(f"{case.name}: {rounds} rounds")
     paired = harness.pair(
-        lambda: batched(items, start, ours_threads),
+        lambda: on_threads(ours_threads, ours_run),
         lambda: sequential(scores, starts, rival_threads),
         rounds=rounds,
     )
@@ -165,7 +169,10 @@ def study(case: Case, *, rounds: int, threads: int) -> dict[str, Any]:
         "restarts": case.num_restarts,
         "threads": {"ours": ours_threads, "rival": rival_threads},
         "operations": operations,
-        "start_seconds": min(harness.seconds_of(lambda: case.start(items)) for _ in range(3)),
+        "start_seconds": on_threads(
+            ours_threads,
+            lambda: min(harness.seconds_of(lambda: case.start(items)) for _ in range(3)),
+        ),
         **found,
         **paired.to_dict(),
     }

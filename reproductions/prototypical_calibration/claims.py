@@ -51,6 +51,11 @@ def _gains(name: str, cells: Cells) -> list[Claim]:
         verdict = YES if found[0].low > 0 else NO if found[0].high < 0 else OPEN
         what = f"{name}: {method} over {reference}, points"
         told.append((what, theirs, shown(found), verdict))
+    for method, reference in (("prototypical", "none"), ("batch", "none")):
+        found = gain(cells, method, reference, "macro_f1")
+        verdict = YES if found[0].low > 0 else NO if found[0].high < 0 else OPEN
+        what = f"{name}: {method} over {reference}, points of macro-F1"
+        told.append((what, "not given", shown(found), verdict))
     return told
 
 

@@ -36,19 +36,23 @@ def mean_sd(cells: Cells, **where: Any) -> str:
     return f"{found.mean():.1f}{spread}"
 
 
-def differences(cells: Cells, method: str, reference: str, **where: Any) -> dict[str, np.ndarray]:
-    """Paired differences of accuracy by set, over shots and seeds, in points."""
-    mine, theirs = _keyed(cells, method, where), _keyed(cells, reference, where)
+def differences(
+    cells: Cells, method: str, reference: str, metric: str = "accuracy"
+) -> dict[str, np.ndarray]:
+    """Paired differences by set, over shots and seeds, in points."""
+    mine, theirs = _keyed(cells, method, metric), _keyed(cells, reference, metric)
     found: dict[str, list[float]] = {}
     for key in mine.keys() & theirs.keys():
         found.setdefault(key[0], []).append(100 * (mine[key] - theirs[key]))
     return {name: np.array(each) for name, each in sorted(found.items())}
 
 
-def gain(cells: Cells, method: str, reference: str, **where: Any) -> tuple[Interval, float]:
+def gain(
+    cells: Cells, method: str, reference: str, metric: str = "accuracy"
+) -> tuple[Interval, float]:
     """The mean difference over sets, with a bootstrap over sets and a sign-flip test."""
     means = np.array(
-        [each.mean() for each in differences(cells, method, reference, **where).values()]
+        [each.mean() for each in differences(cells, method, reference, metric).values()]
     )
     interval = bootstrap_interval(means, generator=np.random.default_rng(0))
     return interval, sign_flip_p_value(means, generator=np.random.default_rng(0))
@@ -80,11 +84,9 @@ def condition_spread(rows: Iterable[Mapping[str, Any]], axis: str, method: str) 
     return 100 * np.array([v for v in found if v is not None], dtype=np.float64)
 
 
-def _keyed(cells: Cells, method: str, where: Mapping[str, Any]) -> dict[tuple[Any, ...], float]:
+def _keyed(cells: Cells, method: str, metric: str) -> dict[tuple[Any, ...], float]:
     return {
-        (c["set"], c["shots"], c["seed"], c.get("model", "")): c["accuracy"]
+        (c["set"], c["shots"], c["seed"], c.get("model", "")): c[metric]
         for c in cells
-        if c["method"] == method
-        and c["accuracy"] is not None
-        and all(c[key] == value for key, value in where.items())
+        if c["method"] == method and c[metric] is not None
     }

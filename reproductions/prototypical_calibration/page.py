@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from claims import claims
-from counted import PAPER_MIXTURE, Cells, cells_of, condition_spread, mean_sd, values
+from counted import PAPER_MIXTURE, Cells, cells_of, condition_spread, differences, mean_sd, values
 from paper import AVERAGES, SELECTION
 from pictures import draw
 from sets import MODELS, SETS
@@ -39,6 +39,7 @@ def write_page(folder: Path, *, pictures: bool = True) -> list[Path]:
     parts = [
         (HERE / "intro.md").read_text("utf-8").rstrip(),
         "## The sets", _sets(first),
+        "## Where it helps, and where not", _by_set(cells["given"]),
         "## Does it hold?", table(("what", "the paper", "here", "holds"), claims(cells, results)),
         (HERE / "notes.md").read_text("utf-8").strip(),
         *[part for wording in WORDINGS for part in _wording(wording, cells[wording])],
@@ -86,6 +87,18 @@ def _sets(result: Mapping[str, Any]) -> str:
 def _asked(step: Mapping[str, Any]) -> str:
     written = step["prompt"].replace("\n", "\\n")
     return f"`{written}` {', '.join(step['words'])}"
+
+
+def _by_set(cells: Mapping[str, Cells]) -> str:
+    """Differences to the uncalibrated answers, set by set, over shots and seeds."""
+    rows: list[tuple[str, ...]] = []
+    for name, found in cells.items():
+        for method in METHODS[1:]:
+            by_set = differences(found, method, "none")
+            shown = [f"{by_set[s.name].mean():+.1f}" if s.name in by_set else "-" for s in SETS]
+            rows.append((name, method, *shown))
+    told = "With the paper's prompts: points of accuracy over *none*, mean over shots and seeds."
+    return told + "\n\n" + table(("model", "method", *(s.told for s in SETS)), rows)
 
 
 def _wording(wording: str, cells: Mapping[str, Cells]) -> list[str]:

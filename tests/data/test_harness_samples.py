@@ -355,6 +355,16 @@ def test_missing_parts_and_broken_lines_are_refused(tmp_path: Path):
         read_harness_samples(write(tmp_path, earlier(documents())[:-9]))
 
 
+@pytest.mark.parametrize(
+    "arguments", [None, 3, "ab", [], [1, 2], ["ab", "cd"], {"gen_args_0": 3}, [None], [[1, 2]]]
+)
+def test_arguments_of_another_kind_are_refused(arguments: Any, tmp_path: Path):
+    docs = documents()
+    docs[1]["arguments"] = arguments
+    with pytest.raises(VesaliusError, match="line 2: arguments that are no pairs"):
+        read_harness_samples(write(tmp_path, lists_in_lines(docs)))
+
+
 def test_files_without_documents_are_refused(tmp_path: Path):
     for text, message in (("", "empty"), (" \n", "empty"), ("[]", "no documents")):
         with pytest.raises(VesaliusError, match=message):

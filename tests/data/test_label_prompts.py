@@ -193,6 +193,16 @@ def test_words_and_texts_that_are_one_string_are_refused(as_users_call_it: None)
         PLAIN.query("a")  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("part", ["template", "instruction", "separator"])
+def test_what_is_no_text_is_refused(as_users_call_it: None, part: str):
+    with pytest.raises(VesaliusError, match=f"{part}=None"):
+        replace(PLAIN, **{part: None})
+    with pytest.raises(VesaliusError, match=r"label words \(0, 1\)"):
+        replace(PLAIN, words=(0, 1))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(VesaliusError, match="query with None"):
+        PLAIN.query((None,))  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("label", [-1, 2])
 def test_a_demonstration_of_no_class_is_refused(label: int):
     row = LabelledRow(texts=("a",), label=label)

@@ -75,6 +75,12 @@ def test_another_model_is_refused(made: FewShotClassifier) -> None:
         lambda head: head.update(schema_version=7),
         lambda head: head["prompt"].update(template="no label"),
         lambda head: head["prompt"].update(more=1),
+        lambda head: head.update(label_names=["bad"]),
+        lambda head: head.update(model=3),
+        lambda head: head.update(label_mass="yes"),
+        lambda head: head["prompt"].update(words=["bad", "good", "so so"]),
+        lambda head: head["prompt"].update(separator=None),
+        lambda head: head["prompt"]["demonstrations"][0].update(texts=[3]),
     ],
 )
 def test_a_broken_folder_is_refused(made: FewShotClassifier, tmp_path: Path, spoil: Any) -> None:
@@ -82,7 +88,7 @@ def test_a_broken_folder_is_refused(made: FewShotClassifier, tmp_path: Path, spo
     head = json.loads((folder / "classifier.json").read_text())
     spoil(head)
     (folder / "classifier.json").write_text(json.dumps(head))
-    with pytest.raises(VesaliusError):
+    with pytest.raises(VesaliusError, match="'kept', which holds no classifier"):
         FewShotClassifier.load(folder)
     with pytest.raises(VesaliusError, match="no classifier"):
         FewShotClassifier.load(tmp_path / "nothing")

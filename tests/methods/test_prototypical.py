@@ -276,6 +276,11 @@ def test_what_is_fewer_than_labels_is_an_error():
         PrototypicalCalibration().fit(np.zeros((2, 3)))
 
 
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(VesaliusError, match="device='abacus'"):
+        PrototypicalCalibration(device="abacus").fit(planted(2, 20)[0])
+
+
 def test_small_sets_are_noted():
     scores, _ = planted(14, 60)
     made = PrototypicalCalibration(num_restarts=2).fit(scores)

@@ -194,6 +194,17 @@ def test_texts_that_do_not_fit_are_named_or_left_out(gpt: Specimen) -> None:
     assert kept.labels.tolist() == [0, 1]
     assert set(kept.num_over) == {"2"}
     assert "1 of 3 texts were left out" in kept.card.warnings[0]
+    with pytest.raises(VesaliusError, match="1 texts, every one longer"):
+        score(gpt, PROMPT, texts[2:], options=ScoreOptions(too_long="skip"))
+
+
+def test_the_same_command_again_leaves_the_same_texts_out(gpt: Specimen, tmp_path: Path) -> None:
+    texts, options = ["a bore", "word " * 600], ScoreOptions(too_long="skip")
+    first = score(gpt, PROMPT, texts, store=tmp_path / "store", options=options)
+    again = score(gpt, PROMPT, texts, store=tmp_path / "store", options=options)
+    assert again.num_computed == 0
+    assert again.num_over == first.num_over
+    np.testing.assert_array_equal(again.log_probs, first.log_probs)
 
 
 def test_the_paper_wants_words_of_one_token(gpt: Specimen) -> None:

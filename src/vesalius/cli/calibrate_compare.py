@@ -3,7 +3,7 @@
 Source: arXiv 2205.10183, section 4.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vesalius.cli.attention_data import check_apart, counted
 from vesalius.cli.calibrate_data import Asked, ask, options_of, words
@@ -13,12 +13,15 @@ from vesalius.cli.neuron_corpus import check_outputs, write_outputs
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit, emit_json, emit_table
 from vesalius.cli.progress import working
+from vesalius.core.checks import check_word
 
 if TYPE_CHECKING:
     from vesalius.data.few_shot import LabelledRow
     from vesalius.methods.calibration.comparison import Comparison
     from vesalius.methods.calibration.inputs import FitInputs
     from vesalius.models.specimen import Specimen
+
+ESTIMATES: Final = ("train", "generated")
 
 
 def run_compare(flags: CompareFlags) -> None:
@@ -30,7 +33,13 @@ def run_compare(flags: CompareFlags) -> None:
     check_outputs(flags.out, flags.html, flags.plot, force=flags.force)
     check_apart(out=flags.out, html=flags.html, plot=flags.plot, store=flags.store)
     methods = words("methods", flags.methods, known_methods())
+    check_word("estimate", flags.estimate, ESTIMATES)
     asked = ask(flags)
+    if shared := len({r.texts for r in asked.test} & {r.texts for r in asked.train}):
+        say(
+            f"vesalius: {counted(shared, 'text')} to judge by stand in train too, from which "
+            "calibrators and prompts are made: their answers flatter"
+        )
     specimen = open_model(flags.model, flags)
     found = _compared(specimen, asked, methods, flags)
     write_outputs(found, flags.out, flags.html, flags.plot, force=flags.force)
@@ -106,24 +115,22 @@ def fitted_inputs(
     """Score everything that the methods are fitted on.
 
     Raises:
-        VesaliusError: too few rows, or an unknown estimate set.
+        VesaliusError: a text that does not fit the model, or a store of another.
     """
-    from vesalius.core.checks import check_word
     from vesalius.data.label_draws import draw_estimate
     from vesalius.methods.calibration.calibrators import METHODS
     from vesalius.methods.calibration.inputs import fit_inputs
 
-    check_word("estimate", flags.estimate, ("train", "generated"))
     wanted = flags.per_class * asked.prompt.num_labels
     there = len({row.texts for row in asked.estimate_rows})
-    if there < wanted:
-        say(f"vesalius: {there} texts to estimate from, not {wanted}: train has no more")
     labelled = draw_estimate(
         asked.train, num=min(wanted, there), seed=flags.seed, exclude=asked.prompt.demonstrations
     )
     kinds = {METHODS[method].fits_on for method in methods or METHODS} - {"nothing"}
     if flags.generated == 0:
         kinds -= {"generated"}
+    if there < wanted and kinds & {"domain", "estimate", "labelled"}:
+        say(f"vesalius: {there} texts to estimate from, not {wanted}: train has no more")
     estimate = labelled
     if flags.estimate == "generated" and "estimate" in kinds:
         estimate = _written(specimen, asked, num=len(labelled), seed=flags.seed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from vesalius.cli.attention_data import counted
 from vesalius.cli.calibrate_flags import AbstractTaskFlags
 from vesalius.cli.errors import say, wrong_usage
 from vesalius.core.errors import VesaliusError
@@ -108,18 +109,20 @@ def read_pairs(path: Path, *, num_texts: int) -> list[tuple[str, ...]]:
         VesaliusError: a file that cannot be read or is empty, or a line of another number of texts.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VesaliusError(
             given=f"{str(path)!r}, which cannot be read ({type(error).__name__})",
             expected="a text file in UTF-8, one text a line",
             fix="check the path",
         ) from error
-    found = [tuple(line.split("\t")) for line in lines if line.strip()]
-    for number, texts in enumerate(found, start=1):
+    # not splitlines: a text may hold U+2028, which Python counts as the end of a line
+    lines = {i: line for i, line in enumerate(text.split("\n"), start=1) if line.strip()}
+    found = {i: tuple(line.split("\t")) for i, line in lines.items()}
+    for number, texts in found.items():
         if len(texts) != num_texts:
             raise VesaliusError(
-                given=f"{path.name}: {len(texts)} texts in line {number}",
+                given=f"{path.name}: {counted(len(texts), 'text')} in line {number}",
                 expected=f"{num_texts} in every line, as the template has them",
                 fix="put one tab between the texts of a pair, and none elsewhere",
             )
@@ -127,7 +130,7 @@ def read_pairs(path: Path, *, num_texts: int) -> list[tuple[str, ...]]:
         raise VesaliusError(
             given=f"{path.name} without a text", expected="one text a line", fix="fill the file"
         )
-    return found
+    return list(found.values())
 
 
 def words(name: str, given: str, known: tuple[str, ...]) -> tuple[str, ...]:

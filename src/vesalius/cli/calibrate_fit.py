@@ -6,9 +6,15 @@ Source: arXiv 2205.10183.
 from typing import TYPE_CHECKING
 
 from vesalius.cli.attention_data import check_apart, counted
-from vesalius.cli.calibrate_compare import fitted_inputs, known_methods, method_options
+from vesalius.cli.calibrate_compare import (
+    ESTIMATES,
+    fitted_inputs,
+    known_methods,
+    method_options,
+)
 from vesalius.cli.calibrate_data import ask, read_pairs
 from vesalius.cli.calibrate_flags import FitFlags, PredictFlags
+from vesalius.cli.calibrate_score import WIDEST
 from vesalius.cli.errors import say, wrong_usage
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit_json, emit_table
@@ -19,6 +25,7 @@ from vesalius.core.paths import check_new_output
 
 if TYPE_CHECKING:
     from vesalius.methods.calibration.classifier import FewShotClassifier
+    from vesalius.models.specimen import Specimen
 
 
 def run_fit(flags: FitFlags) -> None:
@@ -28,6 +35,7 @@ def run_fit(flags: FitFlags) -> None:
         VesaliusError: data or a prompt that does not fit, an unknown method, a folder that exists.
     """
     check_word("method", flags.method, known_methods())
+    check_word("estimate", flags.estimate, ESTIMATES)
     check_apart(out=flags.out, store=flags.store)
     asked = ask(flags)
     from vesalius.methods.calibration.classifier import MARKER, FewShotClassifier
@@ -36,20 +44,21 @@ def run_fit(flags: FitFlags) -> None:
     check_new_output(flags.out, force=flags.force, marker=MARKER)
     specimen = open_model(flags.model, flags)
     inputs = fitted_inputs(specimen, asked, (flags.method,), flags)
-    with working("fitting"):
-        fitted = fit_methods(
-            (flags.method,),
-            inputs.by_kind(),
-            num_labels=asked.prompt.num_labels,
-            options=method_options(flags.preset),
-            seed=flags.seed,
-        )
-    if flags.method in fitted.left_out:
+    try:
+        with working("fitting"):
+            fitted = fit_methods(
+                (flags.method,),
+                inputs.by_kind(),
+                num_labels=asked.prompt.num_labels,
+                options=method_options(flags.preset),
+                seed=flags.seed,
+            )
+    except VesaliusError as error:
         raise VesaliusError(
-            given=f"{flags.method}: {'; '.join((fitted.left_out[flags.method], *inputs.notes))}",
+            given="; ".join((error.given, *inputs.notes)),
             expected="inputs that it can be fitted on",
             fix="choose another method, such as batch",
-        )
+        ) from error
     calibrator = fitted.calibrators[flags.method]
     made = FewShotClassifier(
         prompt=asked.prompt,
@@ -83,7 +92,7 @@ def run_predict(flags: PredictFlags) -> None:
 
     classifier = FewShotClassifier.load(flags.classifier)
     rows = _rows(flags, classifier)
-    specimen = open_model(flags.model or classifier.model, flags)
+    specimen = _opened(flags, classifier.model)
     with working(f"classifying {counted(len(rows), 'text')}"):
         found = classifier.classify(specimen, rows)
     names = classifier.label_names
@@ -96,13 +105,26 @@ def run_predict(flags: PredictFlags) -> None:
         ]
         emit_json({"method": classifier.calibrator.method, "answers": told})
         return
-    emit_table(
-        ("text", "label", *names),
-        [
-            (" | ".join(row), label, *each)
-            for row, label, each in zip(rows, said, probabilities, strict=True)
-        ],
-    )
+    texts = [" ".join(" | ".join(row).split()) for row in rows]  # a text may hold a line's end
+    if len(names) <= WIDEST:
+        answers = zip(texts, said, probabilities, strict=True)
+        emit_table(("text", "label", *names), [(text, word, *each) for text, word, each in answers])
+    else:
+        best = found.probabilities.max(axis=1).tolist()
+        emit_table(("text", "label", "probability"), list(zip(texts, said, best, strict=True)))
+
+
+def _opened(flags: PredictFlags, name: str) -> "Specimen":
+    try:
+        return open_model(flags.model or name, flags)
+    except VesaliusError as error:
+        if flags.model:
+            raise
+        raise VesaliusError(
+            given=f"{name}, the model of {flags.classifier.name}, which is not found by its name",
+            expected=f"the model that it was fitted for ({error.expected})",
+            fix="say where it is: --model FOLDER",
+        ) from error
 
 
 def _rows(flags: PredictFlags, classifier: "FewShotClassifier") -> list[tuple[str, ...]]:

@@ -89,7 +89,7 @@ class ScoreFlags(AbstractTaskFlags):
     ] = None
     out: _Out = None
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the work and the memory it takes, do nothing.")
+        bool, Option("--dry-run", help="Print the work and the time it takes, keep nothing.")
     ] = False
 
 

@@ -47,6 +47,7 @@ def _design(flags: RobustnessFlags, axes: tuple[str, ...]) -> "StudyDesign":
     from vesalius.methods.calibration.robustness_design import StudyDesign
 
     usual = StudyDesign()
+    sizes = {n for n in usual.estimate_sizes if n < flags.per_class} | {flags.per_class}
     return StudyDesign(
         axes=axes,
         methods=words("methods", flags.methods, known_methods()),
@@ -55,7 +56,7 @@ def _design(flags: RobustnessFlags, axes: tuple[str, ...]) -> "StudyDesign":
         num_orders=flags.orders,
         leading=flags.leading,
         estimate_per_class=flags.per_class,
-        estimate_sizes=tuple(n for n in usual.estimate_sizes if n <= flags.per_class),
+        estimate_sizes=tuple(sorted(sizes)),
     )
 
 

@@ -4,7 +4,7 @@ Source: arXiv 2205.10183, section 2.
 """
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vesalius.cli.attention_data import check_apart, counted
 from vesalius.cli.calibrate_data import Asked, ask, options_of, read_pairs
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from vesalius.methods.calibration.scores import Scores
     from vesalius.models.specimen import Specimen
 
-_SHOWN = 5
+_SHOWN: Final = 5
+WIDEST: Final = 6  # label words that a table has columns for
 
 
 def run_score(flags: ScoreFlags) -> None:
@@ -43,6 +44,7 @@ def run_score(flags: ScoreFlags) -> None:
     from vesalius.methods.calibration.score import score
 
     with working(f"scoring {counted(len(rows), 'text')}", total=len(rows)) as step:
+        shown = counting(step)
         found = score(
             specimen,
             asked.prompt,
@@ -51,7 +53,8 @@ def run_score(flags: ScoreFlags) -> None:
             label_names=asked.label_names,
             store=store_of(flags.store, asked.prompt),
             options=options_of(flags),
-            progress=counting(step),
+            # what is in the store, or left out, is done from the start
+            progress=lambda done, total: shown(len(rows) - total + done, len(rows)),
         )
     if flags.out is not None:
         found.save(flags.out, force=flags.force)
@@ -82,14 +85,7 @@ def _show(found: "Scores", rows: list[tuple[str, ...]], flags: ScoreFlags) -> No
         table = found.to_table().to_pylist()
         emit_json({**summary, "words": list(found.words), "scores": table})
         return
-    names = [f"log P({word})" for word in found.words]
-    emit_table(
-        ("text", *names),
-        [
-            (_short(" | ".join(rows[number])), *map(float, log_probs))
-            for number, log_probs in zip(found.numbers[:_SHOWN], found.log_probs, strict=False)
-        ],
-    )
+    emit_table(*_first_rows(found, rows))
     emit(
         f"{counted(len(found.labels), 'text')}, {found.num_computed} computed behind "
         f"{found.num_prefix_tokens} shared tokens ({found.way}); label words hold "
@@ -99,7 +95,24 @@ def _show(found: "Scores", rows: list[tuple[str, ...]], flags: ScoreFlags) -> No
         emit(f"accuracy without calibration: {right:.1%}")
 
 
+def _first_rows(
+    found: "Scores", rows: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Name the columns and give the first rows: all words, or the likeliest of many."""
+    texts = [_short(" | ".join(rows[number])) for number in found.numbers[:_SHOWN]]
+    log_probs = found.log_probs[:_SHOWN].tolist()
+    if len(found.words) <= WIDEST:
+        columns = ("text", *(f"log P({word})" for word in found.words))
+        return columns, [(text, *row) for text, row in zip(texts, log_probs, strict=True)]
+    likeliest: list[tuple[object, ...]] = [
+        (text, found.words[label], log_probs[n][label], float(found.label_mass[n]))
+        for n, (text, label) in enumerate(zip(texts, found.predictions[:_SHOWN], strict=True))
+    ]
+    return ("text", "likeliest word", "its log P", "P of all words"), likeliest
+
+
 def _short(text: str, length: int = 48) -> str:
+    text = " ".join(text.split())  # a text may hold the end of a line
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
@@ -109,12 +122,16 @@ def _forecast(
     """Print what scoring would take; a single text is all that is run."""
     from vesalius.methods.calibration.score import planned, score
 
-    plan = planned(specimen, asked.prompt, rows, options=options_of(flags))
-    score(specimen, asked.prompt, rows[:1], options=options_of(flags))  # sets things up
-    start = time.perf_counter()
-    first = score(specimen, asked.prompt, rows[:1], options=options_of(flags))
-    seconds = time.perf_counter() - start
-    each = seconds / max(1, first.num_prefix_tokens + 1)
+    options = options_of(flags)
+    plan = planned(specimen, asked.prompt, rows, options=options)
+    each = 0.0
+    if plan.kept:
+        one = [rows[plan.kept[0]]]
+        score(specimen, asked.prompt, one, options=options)  # sets things up
+        start = time.perf_counter()
+        score(specimen, asked.prompt, one, options=options)
+        seconds = time.perf_counter() - start
+        each = seconds / planned(specimen, asked.prompt, one, options=options).num_tokens
     row = {
         "texts": len(plan.kept),
         "left_out": len(plan.num_over),

@@ -194,7 +194,7 @@ def _requests(path: Path, doc: _Doc) -> _Requests:
     if isinstance(raw, dict):  # {"gen_args_10": ...} stands behind {"gen_args_9": ...}
         named = cast("dict[str, Any]", raw)
         raw = [named[f"gen_args_{i}"] for i in range(len(named)) if f"gen_args_{i}" in named]
-    arguments = [list(arg.values()) if isinstance(arg, dict) else arg for arg in raw]
+    arguments = [_listed(arg) for arg in _listed(raw)]
     if any(len(arg) > 1 and isinstance(arg[1], dict) for arg in arguments):
         fix = "give the samples of a multiple_choice task: generated text has no scores of choices"
         _refuse(path, place, "a generate_until sample", "log-likelihoods of choices", fix)
@@ -210,6 +210,13 @@ def _requests(path: Path, doc: _Doc) -> _Requests:
         (arg[0], arg[1], _score(path, place, resp))
         for arg, resp in zip(arguments, cast("list[Any]", resps), strict=True)
     ]
+
+
+def _listed(value: Any) -> list[Any]:
+    """Give the items of a list, or the values of an object; nothing of anything else."""
+    if isinstance(value, dict):
+        return list(cast("dict[str, Any]", value).values())
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _score(path: Path, place: str, resp: Any) -> float:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 from vesalius.core.errors import VesaliusError
 from vesalius.data.few_shot import LabelledRow, join_choices
@@ -48,6 +48,11 @@ class LabelPrompt:
 
     def __post_init__(self) -> None:
         _check_words(self.words)
+        for name in ("template", "instruction", "separator"):
+            if not isinstance(getattr(self, name), str):
+                raise VesaliusError(
+                    given=f"{name}={getattr(self, name)!r}", expected="a text", fix=_FIX
+                )
         _split("instruction", self.instruction, known=("choices",))
         self._parts()
         for number, row in enumerate(self.demonstrations, start=1):
@@ -171,10 +176,20 @@ class LabelPrompt:
                 expected=f"a tuple of {self.num_texts}, as the template has them",
                 fix='pass ("...",) for {text}, ("...", "...") for {first} and {second}',
             )
+        if strange := _no_texts(texts):
+            raise VesaliusError(
+                given=f"{what} with {strange[0]!r}"[:160],
+                expected="texts",
+                fix='leave a missing text out, or write ""',
+            )
+
+
+def _no_texts(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if not isinstance(value, str)]
 
 
 def _check_words(words: tuple[str, ...]) -> None:
-    if isinstance(words, str) or len(words) < 2:
+    if isinstance(words, str) or len(words) < 2 or _no_texts(words):
         raise VesaliusError(
             given=f"label words {words!r}",
             expected="a word for each of two or more classes",

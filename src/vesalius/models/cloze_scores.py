@@ -75,7 +75,8 @@ def plan_cloze(
         numbers: what a message calls the texts, 0, 1, ... where left out.
 
     Raises:
-        VesaliusError: no texts, words as in ``word_tokens``, or texts that are too long.
+        VesaliusError: no texts, words as in ``word_tokens``, a text without exactly one mask (which
+            one), or texts that are too long.
 
     Source: this module. No shapes.
     """
@@ -90,6 +91,8 @@ def plan_cloze(
     for label, tokens in enumerate(cut):
         for step, token in enumerate(tokens):
             groups.setdefault((tuple(tokens[:step]), len(tokens) - step), []).append((label, token))
+    numbers = numbers or range(len(texts))
+    _one_mask_each(texts, numbers)
     tokenizer = need_tokenizer(specimen)
     shown = [text.replace(MASK, tokenizer.mask_token or MASK) for text in texts]
     lengths = [len(ids) for ids in tokenizer(shown, verbose=False)["input_ids"]]
@@ -98,7 +101,7 @@ def plan_cloze(
         lengths,
         extra=max(map(len, cut)) - 1,
         too_long=too_long,
-        numbers=numbers or range(len(texts)),
+        numbers=numbers,
     )
     return ClozePlan(
         texts=tuple(texts[i] for i in kept),
@@ -108,6 +111,16 @@ def plan_cloze(
         kept=tuple(kept),
         num_over=over,
     )
+
+
+def _one_mask_each(texts: Sequence[str], numbers: Sequence[int]) -> None:
+    for number, text in zip(numbers, texts, strict=True):
+        if (count := text.count(MASK)) != 1:
+            raise VesaliusError(
+                given=f"text {number} with {count} masks: {text[-160:]!r}",
+                expected=f"{MASK} once in the whole prompt, where the answer stands",
+                fix=f"leave {MASK} out of texts and demonstrations, or score a causal model",
+            )
 
 
 def score_cloze(
@@ -124,7 +137,7 @@ def score_cloze(
         Places in ``plan.texts``, shape [text], and natural log-probabilities [text, label].
 
     Raises:
-        VesaliusError: a text without exactly one mask, or logits that are no numbers.
+        VesaliusError: a text in which the tokenizer sees another mask, or logits that are NaN.
 
     Source: arXiv 2001.07676, section 3.
     """
@@ -159,4 +172,5 @@ def _batches(specimen: Specimen, plan: ClozePlan, tokens_per_batch: int) -> Iter
             yield batch
             batch = []
         batch.append(number)
-    yield batch
+    if batch:
+        yield batch

@@ -75,7 +75,8 @@ def plan_labels(
         texts: prompts up to the answer, without white space at the end.
         answers: label words, each with the white space that stands before it.
         one_token: refuse words of several tokens, as the paper does.
-        too_long: what to do with a text that does not fit the model: refuse all, or leave it out.
+        too_long: what to do with a text that does not fit the model: refuse all (``error``), or
+            leave it out (``skip``), be it the only one.
         numbers: what a message calls the texts, 0, 1, ... where left out.
 
     Raises:
@@ -99,9 +100,9 @@ def plan_labels(
         too_long=too_long,
         numbers=numbers or range(len(ids)),
     )
-    shared = _shared_length([ids[i] for i in kept])
+    shared = _shared_length([ids[i] for i in kept]) if kept else 0
     return LabelPlan(
-        prefix=tuple(ids[kept[0]][:shared]),
+        prefix=tuple(ids[kept[0]][:shared]) if kept else (),
         own=tuple(tuple(ids[i][shared:]) for i in kept),
         trie=trie,
         kept=tuple(kept),
@@ -166,7 +167,7 @@ def refuse_long(
     """Number the texts that fit a model with ``extra`` tokens behind them, and say what is over.
 
     Raises:
-        VesaliusError: a text that does not fit, unless ``too_long`` is ``skip`` and others do.
+        VesaliusError: a text that does not fit, unless ``too_long`` is ``skip``.
 
     Source: this project: nothing is cut silently. No shapes.
     """
@@ -174,7 +175,7 @@ def refuse_long(
     limit = specimen.max_tokens
     room = None if limit is None else limit - extra
     over = {} if room is None else {i: n - room for i, n in enumerate(lengths) if n > room}
-    if over and (too_long == "error" or len(over) == len(lengths)):
+    if over and too_long == "error":
         named = {numbers[i]: count for i, count in over.items()}
         raise _too_long(specimen, named, num_texts=len(lengths), limit=room)
     return [i for i in range(len(lengths)) if i not in over], over
@@ -253,7 +254,7 @@ def _fits_tree(specimen: Specimen, plan: LabelPlan) -> bool:
     """Whether positions can be given, and no sliding window would see a tree as a longer text."""
     config: Any = specimen.model.config
     window = getattr(config, "sliding_window", None)
-    longest = len(plan.prefix) + max(map(len, plan.own)) + len(plan.trie.tokens)
+    longest = len(plan.prefix) + max(map(len, plan.own), default=0) + len(plan.trie.tokens)
     narrow = isinstance(window, int) and 0 < window <= longest
     return accepts(specimen.model, "position_ids") and not narrow
 
@@ -268,7 +269,8 @@ def _batches(plan: LabelPlan, tokens_per_batch: int, specimen: Specimen) -> Iter
             yield batch
             batch = []
         batch.append(number)
-    yield batch
+    if batch:
+        yield batch
 
 
 def _in_one_pass(
@@ -367,5 +369,5 @@ def _too_long(
         f"{', '.join(shown)}{more}",
         expected=f"at most {limit} tokens, demonstrations and label word included",
         fix="take fewer or shorter demonstrations, or leave such texts out: too_long='skip' "
-        "(--too-long skip)",
+        "(--too-long skip, where texts are scored)",
     )

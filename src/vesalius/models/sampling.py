@@ -48,7 +48,7 @@ def sample_texts(
         Texts; one that ran out of tokens ends without a stop.
 
     Raises:
-        VesaliusError: another kind of model, or no room behind the prompt.
+        VesaliusError: another kind of model, a prompt without a token, or no room behind it.
 
     Source: this module. No shapes.
     """
@@ -59,6 +59,12 @@ def sample_texts(
             fix="use mini-gpt, or estimate from texts of your own",
         )
     ids = open_ended(specimen, [prompt])[0]
+    if not ids:
+        raise VesaliusError(
+            given=f"an empty prompt, of which the tokenizer of {specimen.name} makes no token",
+            expected="something to write behind",
+            fix="give an instruction, demonstrations, or a template that begins with a word",
+        )
     limit = specimen.max_tokens
     room = num_tokens if limit is None else min(num_tokens, limit - len(ids))
     if room < 1:
@@ -108,7 +114,8 @@ class _Writer:
         self.specimen = specimen
         self.prefix = encode_prefix(specimen, ids[:-1])
         self.said = torch.full((_AT_ONCE, 1), ids[-1], device=specimen.device)
-        self.cache = DynamicCache() if self.prefix.keys else None
+        # one token before all texts leaves no prefix, but a cache all the same
+        self.cache = None if self.prefix.way == "whole" else DynamicCache()
         pairs = zip(self.prefix.keys, self.prefix.values, strict=True)
         for layer, (keys, values) in enumerate(pairs):
             assert self.cache is not None

@@ -106,10 +106,9 @@ def advise(
         name: check_labels(given, num_rows=num_texts, num_labels=num_labels)
         for name, given in (predictions or {}).items()
     }
-    fitted = dict(calibrators or {})
-    for kind in (Uncalibrated, BatchCalibration):
-        if kind.method not in told and kind.method not in fitted:
-            fitted[kind.method] = kind().fit(scores)
+    known = {**(calibrators or {}), **told}
+    plain = [kind() for kind in (Uncalibrated, BatchCalibration) if kind.method not in known]
+    fitted = {**(calibrators or {}), **{one.method: one.fit(scores) for one in plain}}
     answers = {name: one.predict(scores) for name, one in fitted.items()} | told
     mixture = next((c for c in fitted.values() if isinstance(c, PrototypicalCalibration)), None)
     predicted = {

@@ -124,12 +124,24 @@ class FewShotClassifier:
             made = LabelPrompt(words=words, demonstrations=tuple(rows), **prompt)
             names = tuple(map(str, head["label_names"]))
             given = {name: head[name] for name in ("model", "fingerprint", "label_mass")}
+            if [type(value) for value in given.values()] != [str, str, bool]:
+                raise ValueError(f"a model, a fingerprint and a yes or no: {given}")
+            calibrator = load_calibrator(folder / _CALIBRATOR)
+            known = len(calibrator.classes_) or made.num_labels  # one that learnt nothing has 0
+            if not len(names) == made.num_labels == known:
+                raise ValueError(
+                    f"{len(names)} names, {made.num_labels} words, a calibrator for {known}"
+                )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise VesaliusError(
-                given=f"{folder.name!r}, which holds no classifier that can be read "
-                f"({type(error).__name__}: {str(error)[:80]})",
-                expected=f"a folder with {MARKER} and {_CALIBRATOR}, as `calibrate fit` writes it",
-                fix="check the path, or fit it again",
-            ) from error
-        calibrator = load_calibrator(folder / _CALIBRATOR)
+            raise _broken(folder, f"{type(error).__name__}: {str(error)[:80]}") from error
+        except VesaliusError as error:
+            raise _broken(folder, error.given) from error
         return cls(prompt=made, calibrator=calibrator, label_names=names, **given)
+
+
+def _broken(folder: Path, why: str) -> VesaliusError:
+    return VesaliusError(
+        given=f"{folder.name!r}, which holds no classifier that can be read ({why})",
+        expected=f"a folder with {MARKER} and {_CALIBRATOR}, as `calibrate fit` writes it",
+        fix="check the path, or fit it again",
+    )

@@ -15,6 +15,7 @@ from vesalius.core.seeds import derive_seed
 from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_draws import order_demonstrations
 from vesalius.data.label_prompts import LabelPrompt
+from vesalius.methods.calibration.calibrators.score_checks import check_number
 from vesalius.models.sampling import sample_texts
 from vesalius.models.specimen import Specimen
 
@@ -57,12 +58,15 @@ def generate_texts(
         temperature: of the draws.
 
     Raises:
-        VesaliusError: a model that does not write, a prompt too long for it, or no usable row.
+        VesaliusError: a number out of range, a model that does not write, a prompt too long for it,
+            or no usable row.
 
     Source: arXiv 2205.10183, section 2.
     """
     check_count("num", num, lowest=1, usual=NUM_TEXTS)
     check_count("num_orders", num_orders, lowest=1, usual=1)
+    check_count("num_tokens", num_tokens, lowest=1, usual=128)
+    check_number("temperature", temperature, above=0, usual=1)
     shown = {row.texts for row in prompt.demonstrations}
     found: dict[tuple[str, ...], None] = {}
     num_sampled = num_copied = 0
@@ -102,22 +106,41 @@ def _sampled(
     temperature: float,
 ) -> list[tuple[str, ...]]:
     """Sample rows and read them back by the layout; what does not fit it is left out."""
-    holes = _HOLES[: prompt.num_texts]
-    layout = prompt.query(holes)
-    head, _, rest = layout.partition(holes[0])
-    between = rest.split(holes[1]) if len(holes) > 1 else [rest]
-    end = between[-1] or prompt.separator
-    parts = [re.escape(literal) for literal in [*between[:-1], end]]
-    pattern = re.compile("".join(f"(.+?){part}" for part in parts), re.DOTALL)
+    head, pattern, stops = _layout(prompt)
     texts = sample_texts(
         specimen,
         prompt.context() + head.rstrip(),
         num=num,
-        stops=[prompt.separator] if end == prompt.separator else [end, prompt.separator],
+        stops=stops,
         seed=seed,
         num_tokens=num_tokens,
         temperature=temperature,
     )
     matches = [pattern.fullmatch(text) for text in texts]
-    rows = [tuple(part.strip() for part in match.groups()) for match in matches if match]
-    return [row for row in rows if all(row)]
+    found = [match.groupdict() for match in matches if match]
+    return [
+        tuple(said.get(f"text{i}", "").strip() for i in range(prompt.num_texts))
+        for said in found
+        if all(part.strip() for part in said.values())
+    ]
+
+
+def _layout(prompt: LabelPrompt) -> tuple[str, re.Pattern[str], list[str]]:
+    """Give what stands before the first text, what a row looks like from there, what ends it.
+
+    A text that the template has twice must be the same twice.
+    """
+    layout = prompt.query(_HOLES[: prompt.num_texts])
+    head, *rest = re.split(f"([{''.join(_HOLES)}])", layout)
+    end = rest[-1] or prompt.separator
+    literals = [*rest[1:-1:2], end]
+    pattern = ""
+    for hole, literal in zip(rest[::2], literals, strict=True):
+        name = f"text{_HOLES.index(hole)}"
+        known = f"(?P<{name}>" in pattern
+        pattern += f"(?P={name})" if known else f"(?P<{name}>.+?)"
+        pattern += re.escape(literal)
+    stops = [end]
+    if not any(prompt.separator in literal for literal in literals):
+        stops.append(prompt.separator)  # where a row breaks off
+    return head, re.compile(pattern, re.DOTALL), [stop for stop in stops if stop]

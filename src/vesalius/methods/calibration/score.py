@@ -4,6 +4,7 @@ Source: arXiv 2205.10183, section 2.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -16,6 +17,7 @@ from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.checks import check_count, check_word
 from vesalius.core.errors import VesaliusError
 from vesalius.data.label_prompts import LabelPrompt
+from vesalius.methods.calibration.calibrators import check_labels
 from vesalius.methods.calibration.scores import Scores
 from vesalius.methods.calibration.store import ScoreStore, StoreIdentity
 from vesalius.models.cloze_scores import ClozePlan, plan_cloze, score_cloze
@@ -32,6 +34,7 @@ from vesalius.models.specimen import Specimen
 Text = str | tuple[str, ...]
 PRESETS: Final = ("default", "paper")
 Progress = Callable[[int, int], None]
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @final
@@ -86,29 +89,31 @@ def score(
 
     Source: arXiv 2205.10183, section 2.
     """
-    options = options or ScoreOptions()
-    watch = Stopwatch.start()
+    options, watch = options or ScoreOptions(), Stopwatch.start()
     rows = _as_tuples(texts)
     known = _as_labels(labels, num_texts=len(rows), num_labels=prompt.num_labels)
-    keeper = None if store is None else open_store(specimen, prompt, store, options)
+    names = _names(label_names, prompt.words)
+    fingerprint = specimen.fingerprint  # a pass over all weights: once
+    keeper = None if store is None else _opened(specimen, fingerprint, prompt, store, options)
     found = np.full((len(rows), prompt.num_labels), np.nan)
     if keeper is not None:
         found = keeper.read(rows)
     work = _score_missing(specimen, prompt, rows, found, keeper, options, progress)
-    kept = np.array([i for i in range(len(rows)) if i not in work.num_over])
+    kept = np.array([i for i in range(len(rows)) if i not in work.num_over], dtype=np.int64)
+    _insist(specimen, kept, work.num_over)
     return Scores(
         card=make_card(
             "calibrate score",
             stopwatch=watch,
             config=options,
             model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
+            model_fingerprint=fingerprint,
             warnings=_warnings(work.num_over, len(rows)),
         ),
         log_probs=found[kept],
         labels=known[kept],
         numbers=kept,
-        label_names=tuple(label_names or prompt.words),
+        label_names=names,
         example=_written(specimen, prompt, rows[kept[0]]),
         num_over={str(i): over for i, over in work.num_over.items()},
         num_computed=work.num_computed,
@@ -157,10 +162,19 @@ def open_store(
 
     Source: the design of this project.
     """
-    options = options or ScoreOptions()
+    return _opened(specimen, specimen.fingerprint, prompt, folder, options or ScoreOptions())
+
+
+def _opened(
+    specimen: Specimen,
+    fingerprint: str,
+    prompt: LabelPrompt,
+    folder: str | os.PathLike[str],
+    options: ScoreOptions,
+) -> ScoreStore:
     identity = StoreIdentity(
         model=specimen.name,
-        fingerprint=specimen.fingerprint,
+        fingerprint=fingerprint,
         dtype=str(specimen.dtype).removeprefix("torch."),
         prompt=prompt.fingerprint(),
         words=prompt.words,
@@ -235,26 +249,42 @@ def _copy_to_twins(
 
 
 def _as_tuples(texts: Sequence[Text]) -> list[tuple[str, ...]]:
-    if isinstance(texts, str) or not texts:
+    if isinstance(texts, str) or not len(texts):
         raise VesaliusError(
-            given="one text, not a list" if texts else "no texts",
+            given="one text, not a list" if len(texts) else "no texts",
             expected="at least one text",
             fix='pass ["A fine film."]',
         )
-    return [(text,) if isinstance(text, str) else tuple(text) for text in texts]
+    rows: list[tuple[str, ...]] = []
+    for number, text in enumerate(texts):
+        row: Any = (text,) if isinstance(text, str) else text
+        if not isinstance(row, list | tuple) or not all(isinstance(part, str) for part in row):
+            raise VesaliusError(
+                given=f"text {number}: {text!r}"[:160],
+                expected="a text, or a tuple of two texts",
+                fix="leave missing texts out, or give them as empty ones",
+            )
+        rows.append(tuple(row))
+    return rows
 
 
 def _as_labels(
     labels: Sequence[int] | None, *, num_texts: int, num_labels: int
 ) -> Int[np.ndarray, " text"]:
-    known = np.full(num_texts, -1) if labels is None else np.asarray(labels, dtype=np.int64)
-    if len(known) != num_texts or known.min() < -1 or known.max() >= num_labels:
+    if labels is None:
+        return np.full(num_texts, -1)
+    return check_labels(np.asarray(labels), num_rows=num_texts, num_labels=num_labels)
+
+
+def _names(given: Sequence[str] | None, words: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(given or words)
+    if len(names) != len(words):
         raise VesaliusError(
-            given=f"{len(known)} labels from {known.min()} to {known.max()} for {num_texts} texts",
-            expected=f"a class number from 0 to {num_labels - 1} for each, -1 where unknown",
-            fix="number the classes in the order of the label words",
+            given=f"{len(names)} names for {len(words)} classes",
+            expected="a name for each label word",
+            fix="leave label_names out: the words are the names then",
         )
-    return known
+    return names
 
 
 def _plan(
@@ -270,9 +300,18 @@ def _plan(
             fix="use mini-gpt; encoder-decoders and classifiers have no next word to score here",
         )
     plan = plan_labels if specimen.task == "causal-lm" else plan_cloze
+    written = {i: _written(specimen, prompt, row) for i, row in rows.items()}
+    for number, text in written.items():
+        if _HALF.search(text):
+            raise VesaliusError(
+                given=f"text {number} with half a character (a lone surrogate) in it or in a "
+                "demonstration",
+                expected="text that can be written as UTF-8",
+                fix="mend the file: a sign beyond U+FFFF was cut in two",
+            )
     return plan(
         specimen,
-        [_written(specimen, prompt, row) for row in rows.values()],
+        list(written.values()),
         prompt.answers,
         one_token=options.preset == "paper",
         too_long=options.too_long,
@@ -296,6 +335,16 @@ def _written(specimen: Specimen, prompt: LabelPrompt, row: tuple[str, ...]) -> s
     if specimen.task == "masked-lm":
         return prompt.context() + prompt.cloze(row)
     return prompt.text(row)
+
+
+def _insist(specimen: Specimen, kept: Int[np.ndarray, " text"], num_over: dict[int, int]) -> None:
+    if not len(kept):
+        raise VesaliusError(
+            given=f"{len(num_over)} texts, every one longer than {specimen.name} reads, by "
+            f"{min(num_over.values())} tokens or more",
+            expected="a text that fits",
+            fix="take fewer or shorter demonstrations",
+        )
 
 
 def _warnings(num_over: dict[int, int], num_texts: int) -> list[str]:

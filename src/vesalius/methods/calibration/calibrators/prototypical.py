@@ -132,6 +132,7 @@ class PrototypicalCalibration(AbstractCalibrator):
                 expected=f"at least one for each label; {100 * num_labels} serve",
                 fix="score more unlabelled texts, or take the method batch",
             )
+        _check_device(self.device)
         features = normalise_rows(scores)
         self.covariance_ = (
             choose_covariance(num_texts, num_labels, guards=self.guards)
@@ -225,3 +226,15 @@ class PrototypicalCalibration(AbstractCalibrator):
         elif not usable.all():
             num_left_out = int((~usable).sum())
             self._note(f"restarts with a component of next to no texts, not chosen: {num_left_out}")
+
+
+def _check_device(name: str) -> None:
+    """Only a fit needs the device: a file made on a GPU is read and used anywhere."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise VesaliusError(
+            given=f"device={name!r}: {str(error).splitlines()[0][:80]}",
+            expected="a device of this machine, such as cpu or cuda",
+            fix="use device='cpu'",
+        ) from error
