@@ -9,6 +9,7 @@ import typer
 
 from bad_input import bad_models
 from bad_input.attention_commands import ATTENTION_COMMANDS
+from bad_input.calibration_commands import CALIBRATION_COMMANDS, CALIBRATION_FILES, kept_places
 from bad_input.lab import PROMPT, Lab
 from cli import tiny
 from vesalius.cli.main import app
@@ -17,6 +18,7 @@ from vesalius.data.labelled import load_labelled
 from vesalius.methods.attention_attribution import head_importance
 from vesalius.models import open as open_model
 
+GROUPS = ("neurons", "attention", "calibrate", "zoo", "data")
 ASKED = ("--prompt", PROMPT, "--answer", "Paris")
 TOLD = (*ASKED, "--to", "London")
 
@@ -152,6 +154,7 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
     ("data prepare: no file", ["data", "prepare", "{tmp}/no.txt", "--tokenizer", "{bert}", "--out",
      "{tmp}/o"], 1, ("no.txt",)),
     *ATTENTION_COMMANDS,
+    *CALIBRATION_COMMANDS,
     ("data info: no shards", ["data", "info", "{tmp}"], 1, ("manifest",)),
 ]  # fmt: skip
 
@@ -161,6 +164,7 @@ FILES = {
     "empty.txt": "\n \n",
     "tabs.tsv": "Paris is\ta city\n\nRome\n",
     "mail.tsv": "text\tlabel\na\tham\nb\tspam\nc\tham\na b\tspam\nb c\tham\na c\tspam\n",
+    **CALIBRATION_FILES,
 }
 
 
@@ -169,9 +173,10 @@ def given(
     tmp_path_factory: pytest.TempPathFactory,
     classifier_folder: Path,
     pair_folder: Path,
+    gpt_folder: Path,
     opinions: Path,
 ) -> dict[str, Path]:
-    """Places that no row writes to: classifiers, labelled texts, and heads measured on its dev."""
+    """Places that no row writes to: classifiers, labelled texts, and what was found with them."""
     dev = load_labelled(opinions).splits["dev"]
     found = head_importance(open_model(classifier_folder), dev.texts, baselines=())
     return {
@@ -179,6 +184,7 @@ def given(
         "pairs": pair_folder,
         "opinions": opinions,
         "heads": found.save(tmp_path_factory.mktemp("results") / "heads"),
+        **kept_places(open_model(gpt_folder), tmp_path_factory.mktemp("calibration")),
     }
 
 
@@ -239,9 +245,6 @@ def test_every_command_is_in_the_table():
         for name, command in tree.commands.items()
         for inner in getattr(command, "commands", {"": None})
     }
-    fed = {
-        (words[0], words[1] if words[0] in ("neurons", "attention", "zoo", "data") else "")
-        for _, words, *_ in COMMANDS
-    }
+    fed = {(words[0], words[1] if words[0] in GROUPS else "") for _, words, *_ in COMMANDS}
     # these take nothing that could be wrong
     assert names - fed == {("models", ""), ("zoo", "list")}

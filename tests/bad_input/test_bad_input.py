@@ -16,10 +16,22 @@ from torch import nn
 import vesalius
 from bad_input import bad_models
 from bad_input.attention_rows import ATTENTION_REASONS, ATTENTION_ROWS
+from bad_input.calibration_rows import CALIBRATION_REASONS, CALIBRATION_ROWS
 from bad_input.lab import PROMPT, Call, Lab
 from vesalius.core import cite, paths, result
 from vesalius.core.errors import VesaliusError
-from vesalius.data import corpus, facts, masking, select, tokenizer
+from vesalius.data import (
+    corpus,
+    facts,
+    harness_samples,
+    label_draws,
+    label_sets,
+    label_tasks,
+    masking,
+    prompt_files,
+    select,
+    tokenizer,
+)
 from vesalius.methods import knowledge_neurons as kn
 from vesalius.methods.knowledge_neurons.edits import Edit, edited, write_checkpoint
 from vesalius.methods.knowledge_neurons.erase import erase
@@ -49,6 +61,7 @@ def forget_rules() -> Any:
     parts._RULES.update(known)
 
 
+LABELLED = (harness_samples, label_draws, label_sets, label_tasks, prompt_files)
 L = vesalius.neurons.LocateConfig
 HOMEMADE = PartsRule(block_class="HomemadeBlock", feed_forward="down", attentions=("mixer",))
 
@@ -273,6 +286,7 @@ ROWS: list[tuple[str, Call, str, str]] = [
     ("read_facts: no answer", lambda x: facts.read_facts(
         x.file("f.tsv", "relation\tsubject\tanswer\nP36\tPeru")), "line 2", "complete the line"),
     *ATTENTION_ROWS,
+    *CALIBRATION_ROWS,
     ("natural_sentences: no data", lambda x: corpus.natural_sentences(
         x.tmp, facts=facts.load_facts()[:1]), "{tmp}", "--data"),
 ]  # fmt: skip
@@ -327,6 +341,7 @@ NOTHING_TO_REFUSE = {
     "Fact": "three texts; the functions that take it judge them",
     "Relation": "texts; prompts_for judges them",
     **ATTENTION_REASONS,
+    **CALIBRATION_REASONS,
     "neurons": "the module of the verbs, whose names are rows of their own",
     "zoo": "a module: its functions are rows",
     "__version__": "a text",
@@ -336,8 +351,9 @@ NOTHING_TO_REFUSE = {
 def public_names() -> set[str]:
     """What a user may call: the __all__ lists, and functions of data that raise VesaliusError."""
     names = {*vesalius.__all__, *vesalius.models.__all__, *kn.__all__, *vesalius.attention.__all__}
+    names |= set(vesalius.calibrate.__all__)
     names |= {f"zoo.{name}" for name in ("path", "card")}
-    for module in (corpus, facts, masking, select, tokenizer, pruned):
+    for module in (corpus, facts, masking, select, tokenizer, pruned, *LABELLED):
         names |= _functions_that_refuse(module)
     return names
 

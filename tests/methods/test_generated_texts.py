@@ -79,7 +79,8 @@ def test_a_text_that_stands_twice_must_be_the_same_twice(
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"num": 0}, "num=0"), ({"num_orders": 0}, "num_orders=0"),
-     ({"num_tokens": 0}, "num_tokens=0"), ({"temperature": 0}, "temperature=0"), ({"temperature": float("nan")}, "temperature=nan")],
+     ({"num_tokens": 0}, "num_tokens=0"), ({"temperature": 0}, "temperature=0"),
+     ({"temperature": float("nan")}, "temperature=nan")],
 )  # fmt: skip
 def test_numbers_without_meaning_are_refused(
     gpt: Specimen, options: dict[str, Any], said: str

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, final
 
@@ -116,7 +116,8 @@ def read_own_task(
             templates that do not fit the set.
     """
     own = read_prompt_file(prompt_file)
-    data = load_labelled(source, options=options)
+    # calibration chooses nothing by dev: a set with test needs none
+    data = load_labelled(source, options=replace(options or LabelledOptions(), need_dev=False))
     task = own.task(data.label_names, fields=data.columns[:-1], name=data.name)
     splits: dict[str, tuple[LabelledRow, ...]] = {}
     for name, split in data.splits.items():

@@ -39,7 +39,8 @@ class LabelledOptions:
     """Which columns and splits to read; an empty name is found by the usual ones.
 
     ``dev_share`` cuts a dev split from train, by ``seed``, where the data has none; 0 refuses
-    such data. ``max_rows`` keeps the first rows of each split, 0 keeps all.
+    such data. ``need_dev`` wants a dev split even beside a test split, to choose by. ``max_rows``
+    keeps the first rows of each split, 0 keeps all.
     """
 
     text_column: str = ""
@@ -47,6 +48,7 @@ class LabelledOptions:
     label_column: str = ""
     split_column: str = "split"
     dev_share: float = 0.0
+    need_dev: bool = True
     max_rows: int = 0
     seed: int = 0
 
@@ -140,7 +142,7 @@ def _assemble(
         for split in ("train", "dev", "test")
         if split in tables
     }
-    if "dev" not in splits:
+    if "dev" not in splits and (options.need_dev or "test" not in splits):
         splits |= _hold_out(name, splits["train"], options)
         notes.append(
             f"dev was cut from train: {len(splits['dev'])} rows by seed {options.seed}, "

@@ -25,6 +25,7 @@ from vesalius.models.specimen import Specimen
 TOO_LONG: Final = ("error", "skip")
 TOKENS_PER_BATCH: Final = 2048  # own tokens; BERT-base widths on two cores gain nothing above it
 _LOGIT_BYTES: Final = 1 << 27  # logits of one run: 42 texts of 15 places over 50,000 words
+_TOKENISED: Final = 64  # texts that are cut into tokens at once
 _SHOWN: Final = 3
 
 
@@ -187,7 +188,10 @@ def open_ended(specimen: Specimen, texts: Sequence[str]) -> list[list[int]]:
     Source: the tokenizers of the transformers library.
     """
     tokenizer = need_tokenizer(specimen)
-    found: list[list[int]] = tokenizer(list(texts), verbose=False)["input_ids"]
+    found: list[list[int]] = []
+    for start in range(0, len(texts), _TOKENISED):  # a tokenizer keeps far more than the numbers
+        some = list(texts[start : start + _TOKENISED])
+        found += tokenizer(some, verbose=False, return_attention_mask=False)["input_ids"]
     bare: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed: list[int] = tokenizer("a")["input_ids"]
     before = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
