@@ -194,6 +194,7 @@ CALIBRATION_COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
             ("seeds", ["--seeds", "0"], 2, ("--seeds",)),
             ("orders", ["--orders", "0"], 2, ("--orders",)),
             ("leading", ["--leading", "2", "--dry-run"], 1, ("leading=2", "0 to 1")),
+            ("nothing left", ["--axes", "order", "--shots", "0"], 1, ("order: 0 demonstrations",)),
             ("few rows", ["--axes", "proportion", "--dry-run"], 1, ("8 demonstrations of",)),
         ]
     ],
@@ -209,6 +210,7 @@ CALIBRATION_COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
             ("no targets", "untold.jsonl", [], 1, ("0 known labels",)),
             ("other choices", "samples.jsonl", ["--estimate", "{tmp}/other.jsonl"], 1,
              ("choices a, b", "same task")),
+            ("itself", "samples.jsonl", ["--estimate", "{tmp}/samples.jsonl"], 2, ("judged by",)),
             ("no estimate", "samples.jsonl", ["--estimate", "{tmp}/no"], 1, ("no file",)),
             ("method", "samples.jsonl", ["--methods", "magic"], 1, ("methods='magic'",)),
             ("no premise", "samples.jsonl", ["--methods", "pmi"], 1, ("none were given",)),

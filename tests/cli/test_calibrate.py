@@ -128,18 +128,8 @@ def test_many_label_words_are_one_column(run: Run, tmp_path: Path):
              "--shots", "0")  # fmt: skip
     ran = run("calibrate", "score", *place)
     assert ran.code == 0
-    assert ran.out.splitlines()[0].split() == [
-        "text",
-        "likeliest",
-        "word",
-        "its",
-        "log",
-        "P",
-        "P",
-        "of",
-        "all",
-        "words",
-    ]
+    head = " ".join(ran.out.splitlines()[0].split())
+    assert head == "text likeliest word its log P P of all words"
     few = run("calibrate", "score", *place, "--json").json()
     assert few["words"][:2] == ["[/b]", "[red]"]
     out = tmp_path / "kept"

@@ -1,10 +1,13 @@
 """Texts that a model writes: read back by the layout of the prompt, whatever the layout is."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 import vesalius
 from vesalius.core.errors import VesaliusError
@@ -12,7 +15,9 @@ from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_prompts import LabelPrompt
 from vesalius.methods.calibration import generate
 from vesalius.methods.calibration.generate import generate_texts
+from vesalius.methods.calibration.score import score
 from vesalius.models import sampling
+from vesalius.models.label_scores import open_ended
 from vesalius.models.specimen import Specimen
 
 ROW = LabelledRow(texts=("so dull", "so good"), label=0)
@@ -105,10 +110,14 @@ def test_a_text_without_a_prompt_grows_by_its_cache(
         assert list(sampling.sample_texts(gpt, "", **ask)) == cached
 
 
-def test_a_prompt_of_no_token_is_refused(gpt: Specimen) -> None:
-    class Bare:
-        def __call__(self, texts: Any, **_: Any) -> dict[str, Any]:
-            return {"input_ids": [1] if isinstance(texts, str) else [[] for _ in texts]}
-
-    with pytest.raises(VesaliusError, match="an empty prompt"):
-        list(sampling.sample_texts(replace(gpt, tokenizer=Bare()), "", num=1, stops=["x"], seed=0))
+def test_an_empty_prompt_begins_as_documents_do(gpt: Specimen) -> None:
+    bare = replace(gpt, tokenizer=deepcopy(gpt.tokenizer))
+    bare.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    assert open_ended(bare, ["", "a"])[0] == [gpt.tokenizer.bos_token_id]
+    ask: dict[str, Any] = {"num": 1, "stops": ["\n"], "seed": 1, "num_tokens": 4}
+    assert len(list(sampling.sample_texts(bare, "", **ask))) == 1
+    scores = score(bare, single("{text} {label}"), ["", "fine"]).log_probs
+    assert np.isfinite(scores).all()
+    bare.tokenizer.bos_token = bare.tokenizer.eos_token = None
+    with pytest.raises(VesaliusError, match="makes no token"):
+        list(sampling.sample_texts(bare, "", **ask))

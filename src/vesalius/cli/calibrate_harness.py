@@ -9,7 +9,7 @@ from vesalius.cli.attention_data import check_apart
 from vesalius.cli.calibrate_compare import known_methods, show_comparison
 from vesalius.cli.calibrate_data import words
 from vesalius.cli.calibrate_flags import HarnessFlags
-from vesalius.cli.errors import say
+from vesalius.cli.errors import say, wrong_usage
 from vesalius.cli.neuron_corpus import check_outputs, write_outputs
 from vesalius.cli.output import emit
 from vesalius.core.errors import VesaliusError
@@ -23,10 +23,17 @@ def run_harness(flags: HarnessFlags) -> None:
 
     Raises:
         VesaliusError: a file that is none, open choices, or two files of other choices.
+        WrongUsage: the same file to estimate from and to judge by.
     """
     check_outputs(flags.out, flags.html, flags.plot, force=flags.force)
     check_apart(out=flags.out, html=flags.html, plot=flags.plot)
     methods = words("methods", flags.methods, known_methods())
+    if flags.estimate is not None and flags.estimate.resolve() == flags.samples.resolve():
+        wrong_usage(
+            given=f"--estimate {flags.estimate}, the samples that are judged by",
+            expected="other documents of the task",
+            fix="leave --estimate out: half of the samples serve then",
+        )
     from vesalius.data.harness_samples import read_harness_samples
     from vesalius.methods.calibration.harness import calibrate_samples
 

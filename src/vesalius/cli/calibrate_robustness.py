@@ -14,6 +14,7 @@ from vesalius.cli.neuron_corpus import check_outputs, write_outputs
 from vesalius.cli.opening import open_model
 from vesalius.cli.output import emit_json, emit_table
 from vesalius.cli.progress import working
+from vesalius.core.errors import VesaliusError
 
 if TYPE_CHECKING:
     from vesalius.methods.calibration.robustness_design import StudyDesign
@@ -69,6 +70,12 @@ def _studied(
 
     masked = specimen.task == "masked-lm"
     plan = _laid_out(design, asked, flags)
+    if not plan.conditions:
+        raise VesaliusError(
+            given="; ".join(f"{axis}: {why}" for axis, why in plan.left_out.items()),
+            expected="an axis that can be studied",
+            fix="choose other --axes, or more --shots or --per-class",
+        )
     with working("studying", total=len(plan.prompts)) as step:
         return run_study(
             design,

@@ -185,7 +185,13 @@ def refuse_long(
 def open_ended(specimen: Specimen, texts: Sequence[str]) -> list[list[int]]:
     """Cut texts into tokens, without what the tokenizer sets behind a text; no shapes.
 
-    Source: the tokenizers of the transformers library.
+    A text of which no token is left, an empty one, begins with the token that begins documents, or
+    that ends them: a model has to read something.
+
+    Raises:
+        VesaliusError: such a text, and a tokenizer without such a token.
+
+    Source: the tokenizers of the transformers library; the token, as lm-evaluation-harness has it.
     """
     tokenizer = need_tokenizer(specimen)
     found: list[list[int]] = []
@@ -196,7 +202,18 @@ def open_ended(specimen: Specimen, texts: Sequence[str]) -> list[list[int]]:
     framed: list[int] = tokenizer("a")["input_ids"]
     before = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
     behind = len(framed) - before - len(bare)
-    return [ids[: len(ids) - behind] if behind else ids for ids in found]
+    cut = [ids[: len(ids) - behind] if behind else ids for ids in found]
+    if all(cut):
+        return cut
+    starts = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    start: int | None = next((token for token in starts if token is not None), None)
+    if start is None:
+        raise VesaliusError(
+            given=f"an empty text, of which the tokenizer of {specimen.name} makes no token",
+            expected="something to read: it has no token that begins or ends a document either",
+            fix="use a template with a word before the answer",
+        )
+    return [ids or [start] for ids in cut]
 
 
 def _shared_length(ids: Sequence[Sequence[int]]) -> int:

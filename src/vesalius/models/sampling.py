@@ -59,12 +59,6 @@ def sample_texts(
             fix="use mini-gpt, or estimate from texts of your own",
         )
     ids = open_ended(specimen, [prompt])[0]
-    if not ids:
-        raise VesaliusError(
-            given=f"an empty prompt, of which the tokenizer of {specimen.name} makes no token",
-            expected="something to write behind",
-            fix="give an instruction, demonstrations, or a template that begins with a word",
-        )
     limit = specimen.max_tokens
     room = num_tokens if limit is None else min(num_tokens, limit - len(ids))
     if room < 1:

@@ -19,6 +19,7 @@ from vesalius.core.errors import VesaliusError
 from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_draws import CONTENT_FREE, domain_inputs
 from vesalius.data.label_prompts import MASK, LabelPrompt
+from vesalius.methods.calibration.calibrators import check_labels
 from vesalius.methods.calibration.fitting import Given
 from vesalius.methods.calibration.generate import NUM_TEXTS, generate_texts
 from vesalius.methods.calibration.score import Progress, ScoreOptions, score
@@ -86,20 +87,25 @@ def fit_inputs(
     texts, notes = _texts(specimen, prompt, estimate, kinds, seed, num_generated)
     options = options or ScoreOptions()
     found: dict[str, Float[np.ndarray, "input label"]] = {}
+    kept: dict[str, Int[np.ndarray, " input"]] = {}
     for kind, rows in texts.items():
         asked = premise_prompt(prompt) if kind == "premise" else prompt
         scores = score(
             specimen, asked, rows, store=store_of(store, asked), options=options, progress=progress
         )
-        found[kind] = scores.log_probs
+        found[kind], kept[kind] = scores.log_probs, scores.numbers
         notes += [f"{kind}: {warning}" for warning in scores.card.warnings]
     pair = None
-    if "labelled" in kinds and labelled:
+    rows, labels = [row.texts for row in labelled], np.array([row.label for row in labelled])
+    if "labelled" in kinds and rows and rows == texts.get("estimate"):  # scored a moment ago
+        known = check_labels(labels, num_rows=len(rows), num_labels=prompt.num_labels)
+        pair = (found["estimate"], known[kept["estimate"]])
+    elif "labelled" in kinds and rows:
         scores = score(
             specimen,
             prompt,
-            [row.texts for row in labelled],
-            labels=[row.label for row in labelled],
+            rows,
+            labels=labels.tolist(),
             store=store_of(store, prompt),
             options=options,
             progress=progress,
