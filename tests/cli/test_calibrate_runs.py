@@ -136,6 +136,9 @@ def test_pairs_of_texts(run: Run, tmp_path: Path):
                   "--pair", "four", "--json")  # fmt: skip
     assert by_flag.out == by_file.out
     assert by_flag.json()["answers"][0]["texts"] == ["one", "two"]
+    (tmp_path / "odd.tsv").write_text("one\ttwo\n\nthree\n")
+    odd = run("calibrate", "predict", out, "--texts", tmp_path / "odd.tsv")
+    assert "1 text in line 3" in odd.err
     lone = run("calibrate", "predict", out, "--text", "one")
     assert (lone.code, "a --pair for each --text" in lone.err) == (2, True)
 

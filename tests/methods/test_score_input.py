@@ -10,7 +10,8 @@ import vesalius
 from vesalius.core.errors import VesaliusError
 from vesalius.data.few_shot import LabelledRow
 from vesalius.data.label_prompts import LabelPrompt
-from vesalius.methods.calibration.score import planned, score
+from vesalius.methods.calibration import inputs
+from vesalius.methods.calibration.score import ScoreOptions, planned, score
 from vesalius.models.specimen import Specimen
 
 PROMPT = LabelPrompt(template="Review: {text}\nSentiment: {label}", words=("bad", "good"))
@@ -68,3 +69,31 @@ def test_a_second_mask_is_named_before_any_pass() -> None:
     shown = (LabelledRow(texts=("a [MASK]",), label=0),)
     with pytest.raises(VesaliusError, match="text 0 with 2 masks"):
         score(bert, replace(PROMPT, demonstrations=shown), ["a"])
+
+
+def test_texts_that_serve_twice_are_scored_once(
+    gpt: Specimen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(specimen: Specimen, prompt: LabelPrompt, texts: Any, **more: Any) -> Any:
+        asked.append(len(texts))
+        return score(specimen, prompt, texts, **more)
+
+    monkeypatch.setattr(inputs, "score", counted)
+    rows = [LabelledRow(texts=(t,), label=i) for i, t in enumerate(["dull", "word " * 600])]
+    rows.append(LabelledRow(texts=("fine",), label=1))
+    options = ScoreOptions(too_long="skip")
+    found = inputs.fit_inputs(
+        gpt, PROMPT, rows, kinds=["estimate", "labelled"], labelled=rows, options=options
+    )
+    assert asked == [3]
+    scores, labels = found.by_kind()["labelled"]
+    np.testing.assert_array_equal(scores, found.scores["estimate"])
+    assert labels.tolist() == [0, 1]
+    assert "1 of 3 texts were left out" in found.notes[0]
+    others = inputs.fit_inputs(
+        gpt, PROMPT, rows[:1], kinds=["estimate", "labelled"], labelled=rows[2:], options=options
+    )
+    assert asked == [3, 1, 1]
+    assert set(others.scores) == {"estimate"}

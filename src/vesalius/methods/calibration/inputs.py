@@ -85,6 +85,12 @@ def fit_inputs(
     for kind in kinds:
         check_word("kind", kind, KINDS)
     texts, notes = _texts(specimen, prompt, estimate, kinds, seed, num_generated)
+    labels = np.array([row.label for row in labelled], dtype=np.int64)
+    known = check_labels(labels, num_rows=len(labelled), num_labels=prompt.num_labels)
+    with_labels = "labelled" in kinds and len(labelled) > 0
+    own = [row.texts for row in labelled]
+    if with_labels and own != texts.get("estimate"):  # the same texts are scored once
+        texts["labelled"] = own
     options = options or ScoreOptions()
     found: dict[str, Float[np.ndarray, "input label"]] = {}
     kept: dict[str, Int[np.ndarray, " input"]] = {}
@@ -96,22 +102,10 @@ def fit_inputs(
         found[kind], kept[kind] = scores.log_probs, scores.numbers
         notes += [f"{kind}: {warning}" for warning in scores.card.warnings]
     pair = None
-    rows, labels = [row.texts for row in labelled], np.array([row.label for row in labelled])
-    if "labelled" in kinds and rows and rows == texts.get("estimate"):  # scored a moment ago
-        known = check_labels(labels, num_rows=len(rows), num_labels=prompt.num_labels)
-        pair = (found["estimate"], known[kept["estimate"]])
-    elif "labelled" in kinds and rows:
-        scores = score(
-            specimen,
-            prompt,
-            rows,
-            labels=labels.tolist(),
-            store=store_of(store, prompt),
-            options=options,
-            progress=progress,
-        )
-        pair = (scores.log_probs, scores.labels)
-        notes += [f"labelled: {warning}" for warning in scores.card.warnings]
+    if with_labels:
+        of = "labelled" if "labelled" in texts else "estimate"
+        pair = (found[of], known[kept[of]])
+    found.pop("labelled", None)
     return FitInputs(scores=found, labelled=pair, notes=tuple(notes))
 
 
