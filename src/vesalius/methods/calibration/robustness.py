@@ -231,6 +231,12 @@ class _Study:
 def _estimate(
     rows: Sequence[LabelledRow], known: Mapping[tuple[str, ...], np.ndarray]
 ) -> dict[str, Any]:
+    if not rows:  # every row of train is a demonstration: methods that need some say so
+        num_labels = len(next(iter(known.values())))
+        return {
+            "estimate": (np.zeros((0, num_labels)), None),
+            LABELLED: (np.zeros((0, num_labels)), np.zeros(0, dtype=np.int64)),
+        }
     scores = np.stack([known[row.texts] for row in rows])
     kept = ~np.isnan(scores).any(axis=1)
     labels = np.array([row.label for row in rows])[kept]

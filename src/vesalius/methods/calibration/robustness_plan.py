@@ -17,7 +17,12 @@ import numpy as np
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
 from vesalius.data.few_shot import LabelledRow
-from vesalius.data.label_draws import draw_demonstrations, draw_estimate, order_demonstrations
+from vesalius.data.label_draws import (
+    class_counts,
+    draw_demonstrations,
+    draw_estimate,
+    order_demonstrations,
+)
 from vesalius.data.label_prompts import LabelPrompt
 from vesalius.methods.calibration.robustness_design import Condition, StudyDesign, StudyPlan
 
@@ -46,7 +51,7 @@ def plan_study(
         VesaliusError: too few rows, or a template for another number of classes.
     """
     others = dict(variants or {})
-    _check(design, prompt, others)
+    _check(design, prompt, others, train)
     plan = _Planner(design, prompt, train, seed)
     for axis in dict.fromkeys(design.axes):
         match axis:
@@ -192,9 +197,21 @@ class _Planner:
                      estimate=self.pool(0))  # fmt: skip
 
     def proportions(self) -> None:
-        if not self.design.proportion_shots:
+        shots = self.design.proportion_shots
+        if not shots:
             self.left_out["proportion"] = "no demonstrations have no proportions"
             return
+        few = {
+            label: len({row.texts for row in self.train if row.label == label})
+            for label in range(self.prompt.num_labels)
+        }
+        wanted = [class_counts(shots, self._shares(share)) for share in self.design.proportions]
+        for label, there in few.items():
+            if (most := max(counts[label] for counts in wanted)) > there:
+                self.left_out["proportion"] = (
+                    f"{there} rows of class {label} for up to {most} demonstrations of it"
+                )
+                return
         for share in self.design.proportions:
             for r in range(self.design.proportion_draws):
                 seed = derive_seed(self.seed, "proportion", repr(share), r)
@@ -266,7 +283,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def _check(design: StudyDesign, prompt: LabelPrompt, variants: Mapping[str, LabelPrompt]) -> None:
+def _check(
+    design: StudyDesign,
+    prompt: LabelPrompt,
+    variants: Mapping[str, LabelPrompt],
+    train: Sequence[LabelledRow],
+) -> None:
     for name, variant in variants.items():
         if (variant.num_labels, variant.num_texts) != (prompt.num_labels, prompt.num_texts):
             raise VesaliusError(
@@ -275,6 +297,12 @@ def _check(design: StudyDesign, prompt: LabelPrompt, variants: Mapping[str, Labe
                 expected=f"{prompt.num_labels} classes of {prompt.num_texts}, as the usual prompt",
                 fix="give one label word for every class",
             )
+    if strange := [row.label for row in train if not 0 <= row.label < prompt.num_labels]:
+        raise VesaliusError(
+            given=f"a row of train with label {strange[0]}",
+            expected=f"a class from 0 to {prompt.num_labels - 1} for each",
+            fix="leave rows without a label out",
+        )
     if design.leading >= prompt.num_labels:
         raise VesaliusError(
             given=f"leading={design.leading}",

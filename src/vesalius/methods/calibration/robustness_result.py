@@ -109,12 +109,17 @@ class Robustness(AbstractResult):
     @property
     def axes(self) -> tuple[str, ...]:
         """The axes that were studied, in the order of the table."""
-        return tuple(dict.fromkeys(self.table.column("axis").to_pylist()))
+        return self._names("axis")
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods, in the order of the design."""
-        return tuple(dict.fromkeys(self.table.column("method").to_pylist()))
+        return self._names("method")
+
+    def _names(self, column: str) -> tuple[str, ...]:
+        if not self.table.num_rows:  # every axis was left out: there are no columns either
+            return ()
+        return tuple(dict.fromkeys(self.table.column(column).to_pylist()))
 
     def cells(self, axis: str, metric: str = "accuracy") -> dict[str, list[dict[str, Any]]]:
         """Give the cells of an axis by method: condition, place, seed and value of each.

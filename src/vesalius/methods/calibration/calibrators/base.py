@@ -60,7 +60,7 @@ class AbstractCalibrator(ClassifierMixin, BaseEstimator, ABC):
         """
         self.check_options()
         needs_rows = self.fits_on != "nothing"
-        matrix, num_raised = check_scores(scores) if needs_rows else (scores, 0)
+        matrix, num_raised = check_scores(scores) if needs_rows else (_of_any_rows(scores), 0)
         num_labels = matrix.shape[1]
         self.classes_ = np.arange(num_labels)
         self.n_features_in_ = num_labels
@@ -173,6 +173,18 @@ class AbstractShift(AbstractCalibrator):
         self, scores: Float[np.ndarray, "text label"]
     ) -> Float[np.ndarray, "text label"]:
         return scores - self.bias_
+
+
+def _of_any_rows(scores: np.ndarray) -> np.ndarray:
+    """Insist on two axes where only the number of labels is read."""
+    matrix = np.asarray(scores)
+    if matrix.ndim != 2:
+        raise VesaliusError(
+            given=f"scores of {matrix.dtype} and shape {list(matrix.shape)}",
+            expected="an array [text, label]; only its number of labels is read",
+            fix="pass the scores of some texts, or np.zeros((0, num_labels))",
+        )
+    return matrix
 
 
 def _floor_note(num_raised: int) -> str:

@@ -57,7 +57,7 @@ def load_calibrator(path: str | os.PathLike[str]) -> AbstractCalibrator:
             expected=f"schema {SCHEMA_VERSION}",
             fix="read it with the version of vesalius that wrote it, or fit and save again",
         )
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise VesaliusError(
             given=f"{path.name} of method {method!r}",
             expected=f"one of {', '.join(METHODS)}",
@@ -65,7 +65,9 @@ def load_calibrator(path: str | os.PathLike[str]) -> AbstractCalibrator:
         )
     try:
         return _rebuild(content)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (
+        KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError,
+    ) as error:  # fmt: skip
         raise _broken(path, f"{type(error).__name__}: {error}") from error
     except VesaliusError as error:
         raise _broken(path, error.given) from error
@@ -97,6 +99,7 @@ def _rebuild(content: dict[str, Any]) -> AbstractCalibrator:
     calibrator.classes_ = np.arange(num_labels)
     calibrator.n_features_in_ = num_labels
     for name, value in fitted.items():
+        _insist_on_numbers(name, value)
         setattr(calibrator, name, value)
     # one text tells whether shapes and numbers belong together
     width = num_labels or 2
@@ -104,6 +107,15 @@ def _rebuild(content: dict[str, Any]) -> AbstractCalibrator:
     if tried.shape != (1, width) or not np.isfinite(tried).all():
         raise ValueError("numbers that give no probabilities")
     return calibrator
+
+
+def _insist_on_numbers(name: str, value: Any) -> None:
+    """Refuse a fitted part with NaN in it: JSON has none, but a file may be written by others."""
+    parts = value.values() if isinstance(value, dict) else [value]
+    for part in parts:
+        floating = isinstance(part, np.ndarray) and part.dtype.kind == "f"
+        if floating and np.isnan(part).any():
+            raise ValueError(f"{name} with NaN")
 
 
 def _encode(value: Any) -> Any:
