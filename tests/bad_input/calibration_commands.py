@@ -195,7 +195,7 @@ CALIBRATION_COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
             ("orders", ["--orders", "0"], 2, ("--orders",)),
             ("leading", ["--leading", "2", "--dry-run"], 1, ("leading=2", "0 to 1")),
             ("nothing left", ["--axes", "order", "--shots", "0"], 1, ("order: 0 demonstrations",)),
-            ("few rows", ["--axes", "proportion", "--dry-run"], 1, ("8 demonstrations of",)),
+            ("few rows", ["--axes", "proportion", "--dry-run"], 1, ("8 demonstrations",)),
         ]
     ],
     *[

@@ -70,12 +70,6 @@ def _studied(
 
     masked = specimen.task == "masked-lm"
     plan = _laid_out(design, asked, flags)
-    if not plan.conditions:
-        raise VesaliusError(
-            given="; ".join(f"{axis}: {why}" for axis, why in plan.left_out.items()),
-            expected="an axis that can be studied",
-            fix="choose other --axes, or more --shots or --per-class",
-        )
     with working("studying", total=len(plan.prompts)) as step:
         return run_study(
             design,
@@ -102,9 +96,16 @@ def _variants(asked: Asked) -> dict[str, Any]:
 def _laid_out(design: "StudyDesign", asked: Asked, flags: RobustnessFlags) -> Any:
     from vesalius.methods.calibration.robustness_plan import plan_study
 
-    return plan_study(
+    plan = plan_study(
         design, prompt=asked.prompt, train=asked.train, variants=_variants(asked), seed=flags.seed
     )
+    if not plan.conditions:
+        raise VesaliusError(
+            given="; ".join(f"{axis}: {why}" for axis, why in plan.left_out.items()),
+            expected="an axis that can be studied",
+            fix="choose other --axes, or more --shots or --per-class",
+        )
+    return plan
 
 
 def _plan(design: "StudyDesign", asked: Asked, flags: RobustnessFlags) -> None:
