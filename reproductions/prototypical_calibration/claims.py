@@ -99,7 +99,7 @@ def _selection(results: Mapping[str, Mapping[str, Any]]) -> list[Claim]:
 def _paired(mine: Any, theirs: Any) -> list[float]:
     first = _keyed(mine)
     second = _keyed(theirs)
-    return [first[key] - second[key] for key in first.keys() & second.keys()]
+    return [first[key] - second[key] for key in sorted(first.keys() & second.keys())]
 
 
 def _keyed(rows: Any) -> dict[tuple[Any, ...], float]:

@@ -42,7 +42,7 @@ def differences(
     """Paired differences by set, over shots and seeds, in points."""
     mine, theirs = _keyed(cells, method, metric), _keyed(cells, reference, metric)
     found: dict[str, list[float]] = {}
-    for key in mine.keys() & theirs.keys():
+    for key in sorted(mine.keys() & theirs.keys()):  # one order: sums that round alike
         found.setdefault(key[0], []).append(100 * (mine[key] - theirs[key]))
     return {name: np.array(each) for name, each in sorted(found.items())}
 
