@@ -83,7 +83,7 @@ def _compared(
             label_names=asked.label_names,
             seed=flags.seed,
             model=specimen.name,
-            model_fingerprint=specimen.fingerprint,
+            model_fingerprint=scores.card.model_fingerprint,
             about=about(asked, flags.shots),
         )
 

@@ -8,7 +8,7 @@ Source: pattern-verbaliser pairs of PET, arXiv 2001.07676, section 3 and 3.3 for
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
 import numpy as np
 import torch
@@ -18,13 +18,16 @@ from torch import Tensor
 from vesalius.core.errors import VesaliusError
 from vesalius.models.batch import Batch
 from vesalius.models.encoding import MASK, encode_gaps, need_tokenizer
-from vesalius.models.head_rows import head_rows
-from vesalius.models.label_scores import TOKENS_PER_BATCH, refuse_long, word_tokens
+from vesalius.models.head_rows import logits_at
+from vesalius.models.label_batches import length_batches
+from vesalius.models.label_scores import (
+    TOKENS_PER_BATCH,
+    refuse_long,
+    word_tokens,
+)
 from vesalius.models.ladder import run_model
 from vesalius.models.reading import checked_logits
 from vesalius.models.specimen import Specimen
-
-_LOGIT_BYTES: Final = 1 << 27
 
 
 @final
@@ -141,7 +144,13 @@ def score_cloze(
 
     Source: arXiv 2001.07676, section 3.
     """
-    for numbers in _batches(specimen, plan, tokens_per_batch):
+    batches = length_batches(
+        plan.lengths,
+        tokens_per_batch=tokens_per_batch,
+        places_per_text=1,
+        num_vocab=specimen.parts.num_vocab or 1 << 15,
+    )
+    for numbers in batches:
         texts = [plan.texts[i] for i in numbers]
         scores = torch.zeros(len(texts), plan.num_labels, dtype=torch.float64)
         for (said, num_open), pairs in plan.groups.items():
@@ -155,22 +164,8 @@ def score_cloze(
 
 
 def _at_gap(specimen: Specimen, batch: Batch) -> Float[Tensor, "text vocab"]:
-    rows = batch.row.unsqueeze(1)
-    with specimen.at_rest(), torch.no_grad(), head_rows(specimen.model, rows) as met:
-        logits = run_model(specimen.model, batch).logits
-    if not met:
-        logits = logits.gather(1, rows.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+    with specimen.at_rest(), torch.no_grad():
+        logits = logits_at(
+            specimen.model, batch.row.unsqueeze(1), lambda: run_model(specimen.model, batch)
+        )
     return checked_logits(specimen, logits[:, 0])
-
-
-def _batches(specimen: Specimen, plan: ClozePlan, tokens_per_batch: int) -> Iterator[list[int]]:
-    most = max(1, _LOGIT_BYTES // (4 * (specimen.parts.num_vocab or 1 << 15)))
-    batch: list[int] = []
-    for number in sorted(range(len(plan.texts)), key=lambda i: plan.lengths[i]):
-        full = plan.lengths[number] * (len(batch) + 1) > tokens_per_batch or len(batch) == most
-        if batch and full:
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch

@@ -3,11 +3,11 @@
 Source: this project; the head's own forward and what the model does to logits stay as they are.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vesalius.models.linear import as_linear_map
@@ -44,6 +44,24 @@ def head_rows(
         yield met
     finally:
         hook.remove()
+
+
+def logits_at(
+    model: nn.Module, places: Int[Tensor, "batch place"], run: Callable[[], Any]
+) -> Float[Tensor, "batch place vocab"]:
+    """Run a model by ``run`` and give its logits at ``places`` [batch, place] alone.
+
+    Returns:
+        Shape [batch, place, vocab].
+
+    Source: this module.
+    """
+    with head_rows(model, places) as met:
+        logits: Tensor = run().logits
+    if met:
+        return logits
+    index = places.to(logits.device).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
+    return logits.gather(1, index)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from vesalius.core.checks import check_word
 from vesalius.core.errors import VesaliusError
 from vesalius.models.encoding import answer_tokens, need_tokenizer
 from vesalius.models.head_rows import head_columns
+from vesalius.models.label_batches import length_batches
 from vesalius.models.label_trie import LabelTrie, grow_trie
 from vesalius.models.ladder import accepts
 from vesalius.models.prefix import OwnTokens, Prefix, Way, encode_prefix, prefix_way, read_behind
@@ -24,7 +25,6 @@ from vesalius.models.specimen import Specimen
 
 TOO_LONG: Final = ("error", "skip")
 TOKENS_PER_BATCH: Final = 2048  # own tokens; BERT-base widths on two cores gain nothing above it
-_LOGIT_BYTES: Final = 1 << 27  # logits of one run: 42 texts of 15 places over 50,000 words
 _TOKENISED: Final = 64  # texts that are cut into tokens at once
 _SHOWN: Final = 3
 
@@ -256,7 +256,13 @@ def score_labels(
     prefix = encode_prefix(specimen, plan.prefix, way=chosen)
     is_tree = bool(plan.trie.tokens)
     in_tree = is_tree and chosen == "shared" and _fits_tree(specimen, plan)
-    for batch in _batches(plan, tokens_per_batch, specimen):
+    batches = length_batches(
+        [len(t) + len(plan.trie.tokens) for t in plan.own],
+        tokens_per_batch=tokens_per_batch,
+        places_per_text=plan.trie.num_places,
+        num_vocab=int(getattr(specimen.model.config, "vocab_size", 0) or 1 << 15),
+    )
+    for batch in batches:
         own = [plan.own[i] for i in batch]
         if is_tree and not in_tree:
             scores = _one_by_one(specimen, prefix, own, plan.trie)
@@ -278,20 +284,6 @@ def _fits_tree(specimen: Specimen, plan: LabelPlan) -> bool:
     longest = len(plan.prefix) + max(map(len, plan.own), default=0) + len(plan.trie.tokens)
     narrow = isinstance(window, int) and 0 < window <= longest
     return accepts(specimen.model, "position_ids") and not narrow
-
-
-def _batches(plan: LabelPlan, tokens_per_batch: int, specimen: Specimen) -> Iterator[list[int]]:
-    num_vocab = int(getattr(specimen.model.config, "vocab_size", 0) or 1 << 15)
-    most = max(1, _LOGIT_BYTES // (4 * num_vocab * plan.trie.num_places))
-    batch: list[int] = []
-    for number in sorted(range(len(plan.own)), key=lambda i: len(plan.own[i])):
-        width = len(plan.own[number]) + len(plan.trie.tokens)  # the longest so far
-        if batch and (width * (len(batch) + 1) > tokens_per_batch or len(batch) == most):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
 
 
 def _in_one_pass(

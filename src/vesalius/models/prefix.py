@@ -21,7 +21,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from vesalius.core.errors import VesaliusError
 from vesalius.models.attention import AttentionCall, attention_seam, tapped
-from vesalius.models.head_rows import head_rows
+from vesalius.models.head_rows import head_rows, logits_at
 from vesalius.models.ladder import accepts
 from vesalius.models.prefix_attention import PrefixReader
 from vesalius.models.specimen import Specimen
@@ -251,12 +251,7 @@ def _layers(prefix: Prefix, *, joined: bool) -> list[_PrefixLayer]:
 
 def _logits(model: nn.Module, places: Tensor, **inputs: Any) -> Tensor:
     """Run a model and give its logits at ``places``, [batch, place, vocab]."""
-    with head_rows(model, places) as met:
-        logits: Tensor = model(**inputs).logits
-    if met:
-        return logits
-    index = places.to(logits.device).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
-    return logits.gather(1, index)
+    return logits_at(model, places, lambda: model(**inputs))
 
 
 def _check(layers: Sequence[_PrefixLayer], num_fired: int) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from vesalius.core.errors import VesaliusError
+from vesalius.models.label_scores import with_tree
+from vesalius.models.label_trie import grow_trie
 from vesalius.models.prefix import WAYS, OwnTokens, Way, encode_prefix, read_behind
 from vesalius.models.specimen import Specimen
 
@@ -34,7 +36,7 @@ def probe_way(specimen: Specimen) -> Way:
     prefix, texts = drawn[:_NUM_PREFIX].tolist(), list(drawn[_NUM_PREFIX:].split(_LENGTHS))
     wanted = [
         read_behind(specimen, encode_prefix(specimen, prefix, way="whole"),
-                    own_tokens([t], device=specimen.device))[0, 0]
+                    _own_tokens([t], specimen))[0, 0]
         for t in texts
     ]  # fmt: skip
     for way in WAYS[:-1]:
@@ -44,29 +46,16 @@ def probe_way(specimen: Specimen) -> Way:
     return "whole"
 
 
-def own_tokens(texts: list[Tensor], *, device: torch.device) -> OwnTokens:
-    """Pad texts, [position] each, on the right, to be read at their last tokens.
-
-    Source: this module.
-    """
-    lengths = torch.tensor([len(t) for t in texts])
-    ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.long)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)] = text
-    positions = torch.arange(ids.shape[1]).expand(len(texts), -1)
-    return OwnTokens(
-        ids=ids.to(device),
-        positions=positions.to(device),
-        places=(lengths - 1).unsqueeze(1).to(device),
-        lengths=lengths.to(device),
-    )
+def _own_tokens(texts: list[Tensor], specimen: Specimen) -> OwnTokens:
+    """Pad texts, [position] each, to be read at their last tokens: a tree without nodes."""
+    return with_tree([t.tolist() for t in texts], grow_trie([[0]]), device=specimen.device)
 
 
 def _tried(specimen: Specimen, prefix: list[int], texts: list[Tensor], way: Way) -> Tensor | None:
     """Read all texts at once; None where the model cannot, whatever it raises."""
     try:
         encoded = encode_prefix(specimen, prefix, way=way)
-        return read_behind(specimen, encoded, own_tokens(texts, device=specimen.device))[:, 0]
+        return read_behind(specimen, encoded, _own_tokens(texts, specimen))[:, 0]
     except (VesaliusError, AttributeError, IndexError, KeyError, NotImplementedError,
             RuntimeError, TypeError, ValueError, AssertionError):  # fmt: skip
         return None
