@@ -87,3 +87,12 @@ def is_finite(model: nn.Module) -> bool:
     Source: the bad-input table of this project.
     """
     return all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.is_floating_point())
+
+
+def stored_transposed(model: nn.Module) -> frozenset[str]:
+    """Name the weights that are stored ``[in, out]``, no shapes change hands.
+
+    Source: ``transformers.pytorch_utils.Conv1D``.
+    """
+    found = ((name, as_linear_map(name, module)) for name, module in model.named_modules())
+    return frozenset(f"{name}.weight" for name, linear in found if linear and not linear.input_axis)

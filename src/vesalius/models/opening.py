@@ -12,7 +12,7 @@ from vesalius.models.linear import is_finite
 from vesalius.models.pruned import KEPT_HEADS, pruned_class
 from vesalius.models.specimen import Specimen, Task, task_of
 
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
 _DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,
@@ -62,15 +62,27 @@ def open(
     return specimen
 
 
-def open_same(source: str, *, fingerprint: str, revision: str, device: str, dtype: str) -> Specimen:
+def open_same(
+    source: str,
+    *,
+    fingerprint: str,
+    revision: str,
+    device: str,
+    dtype: str,
+    with_tokenizer: bool = True,
+) -> Specimen:
     """Open a model in a worker, and insist that it has the weights of the one at hand; no shapes.
+
+    ``with_tokenizer`` False leaves the tokenizer out, for work on ready inputs.
 
     Raises:
         VesaliusError: it cannot be opened, or has other weights.
 
     Source: this project: every worker of a sweep computes with the same model.
     """
-    specimen = open(source, revision=revision, device=device, dtype=dtype)
+    specimen = _load(
+        source, None, _dtype(dtype), _device(device), revision, with_tokenizer=with_tokenizer
+    )
     if specimen.fingerprint != fingerprint:
         raise VesaliusError(
             given=f"{source!r} with fingerprint {specimen.fingerprint}",
@@ -107,7 +119,13 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _load(
-    source: str, task: Task | None, dtype: torch.dtype, device: torch.device, revision: str
+    source: str,
+    task: Task | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    revision: str,
+    *,
+    with_tokenizer: bool = True,
 ) -> Specimen:
     from vesalius.models import zoo
 
@@ -125,7 +143,8 @@ def _load(
     if getattr(config, KEPT_HEADS, None) and type(config) in head._model_mapping:
         head = pruned_class(_class_of(head, config))
     model = _weights(head, location, dtype, revision).to(device).eval()
-    tokenizer = _tokenizer(location, revision) if task_of(model) != "image-classifier" else None
+    reads_text = with_tokenizer and task_of(model) != "image-classifier"
+    tokenizer = _tokenizer(location, revision) if reads_text else None
     return Specimen(model=model, tokenizer=tokenizer, name=name, task=task_of(model))
 
 
@@ -139,9 +158,9 @@ def _look_at_folder(folder: Path) -> None:
         )
     if any(folder.glob("*.safetensors")):
         return
-    pickled = [n for n in _PICKLES if (folder / n).is_file()]
+    pickled = [n for n in PICKLES if (folder / n).is_file()]
     if pickled:
-        _refuse_pickle(pickled[0])
+        refuse_pickle(pickled[0])
     raise VesaliusError(
         given=f"the folder {folder.name!r} without weights",
         expected="model.safetensors beside config.json",
@@ -149,7 +168,14 @@ def _look_at_folder(folder: Path) -> None:
     )
 
 
-def _refuse_pickle(name: str) -> None:
+def refuse_pickle(name: str) -> None:
+    """Refuse weights that are stored as pickle; no shapes.
+
+    Raises:
+        VesaliusError: always.
+
+    Source: this project: opening a stranger's file runs no code.
+    """
     raise VesaliusError(
         given=f"weights only as pickle ({name})",
         expected="safetensors: a pickle can run any code when it is opened",
@@ -170,7 +196,7 @@ def _config(location: str, revision: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
             _refuse_remote_code(location)
-        raise _unknown(location, error) from error
+        raise unknown_model(location, error) from error
 
 
 def _raw_config(folder: Path) -> dict[str, Any]:
@@ -199,7 +225,11 @@ def _refuse_remote_code(location: str) -> None:
     )
 
 
-def _unknown(location: str, error: Exception) -> VesaliusError:
+def unknown_model(location: str, error: Exception) -> VesaliusError:
+    """Make the error that tells of a model that was not found; no shapes.
+
+    Source: this project.
+    """
     from vesalius.models import zoo
 
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -269,8 +299,8 @@ def _weights(head: Any, location: str, dtype: torch.dtype, revision: str) -> nn.
         )
     except (OSError, ValueError) as error:
         if "safetensors" in str(error):
-            _refuse_pickle("pytorch_model.bin")
-        raise _unknown(location, error) from error
+            refuse_pickle("pytorch_model.bin")
+        raise unknown_model(location, error) from error
     except (SafetensorError, RuntimeError) as error:
         raise VesaliusError(
             given=f"{Path(location).name}: weights that cannot be read "

@@ -22,7 +22,7 @@ from vesalius.core.seeds import derive_seed
 from vesalius.parallel.crew import limit_threads, run_crew, start_crew
 from vesalius.parallel.folder import TABLE, SweepResult, claimed_folder, gather, read_sweep
 from vesalius.parallel.folder import shard_path as _shard_path
-from vesalius.parallel.task import AbstractTask, Shard, open_task, run_shard
+from vesalius.parallel.task import AbstractTask, Shard, open_task, places, run_shard
 
 Engine = Literal["local", "ray"]
 Finished = Iterator[tuple[Shard, bytes]]
@@ -140,11 +140,12 @@ def _manifest(
 ) -> dict[str, Any]:
     """Say what is done, in the order in which a difference is named."""
     kind = type(task)
+    options = {k: v for k, v in plain(task).items() if k not in places(task)}
     digest = hashlib.blake2b("\n".join(texts).encode("utf-8", "surrogatepass"), digest_size=16)
     manifest = {
         "kind": "vesalius.sweep",
         "schema_version": 1,
-        "task": {"class": f"{kind.__module__}.{kind.__qualname__}", "options": plain(task)},
+        "task": {"class": f"{kind.__module__}.{kind.__qualname__}", "options": options},
         "num_items": len(texts),
         "items": digest.hexdigest(),
         "shard_size": int(shard_size),

@@ -10,7 +10,7 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ITEM: Final = "item"  # the column that says from which item a row comes
+# field(metadata=PLACE): where a worker finds something, which may change when a sweep is resumed
+PLACE: Final[Mapping[str, bool]] = {"place": True}
 _SKIPPED: Final = b"vesalius.skipped"
 Row = Mapping[str, Any]
 Worker = Callable[..., Row | Sequence[Row]]  # worker(item, seed=...)
@@ -32,8 +34,9 @@ class AbstractTask(ABC):
 
     The fields are written into the manifest and sent to other processes, so they are text,
     numbers, tuples and dicts of those, never a model. Whatever decides the numbers stands among
-    them: a model's fingerprint, too, where its name does not pin it. The class is importable:
-    defined at the top of a module.
+    them: a model's fingerprint, too, where its name does not pin it. A field with the metadata
+    ``PLACE`` is left out of the manifest: a folder that was moved is the same sweep. The class is
+    importable: defined at the top of a module.
     """
 
     @abstractmethod
@@ -65,6 +68,11 @@ class Skipped:
     item: int
     error: str
     reason: str
+
+
+def places(task: AbstractTask) -> frozenset[str]:
+    """Name the fields of a task that only say where something is."""
+    return frozenset(field.name for field in fields(task) if field.metadata.get("place"))
 
 
 def open_task(task: AbstractTask) -> Worker:

@@ -18,6 +18,7 @@ from vesalius.core.codec import Attachments, decode, plain
 from vesalius.core.paths import new_folder, write_file
 from vesalius.core.seeds import derive_seed
 from vesalius.data.labelled_batches import EncodedSplit, LabelledBatches, make_batch
+from vesalius.models.kernels import short_attention
 from vesalius.numerics.metrics import ClassScores, class_scores
 from vesalius.numerics.statistics import Interval, bootstrap_interval
 from vesalius.recipes.finetune_config import FinetuneOptions
@@ -28,7 +29,6 @@ from vesalius.recipes.finetune_model import (
     layer_lr_scales,
 )
 from vesalius.recipes.finetune_result import SeedRun
-from vesalius.recipes.kernels import short_attention
 from vesalius.training.config import TrainingOptions
 from vesalius.training.loop import train
 

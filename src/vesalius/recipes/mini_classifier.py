@@ -28,12 +28,12 @@ from vesalius.models.compact import (
     materialise,
     write_trajectory,
 )
+from vesalius.models.kernels import short_attention
 from vesalius.recipes.finetune import FinetunePlan, plan_finetune, run_finetune
 from vesalius.recipes.finetune_config import FinetuneOptions
 from vesalius.recipes.finetune_model import build_classifier
 from vesalius.recipes.finetune_result import FinetuneResult
 from vesalius.recipes.finetune_run import score_split, snapshot_folder
-from vesalius.recipes.kernels import short_attention
 from vesalius.recipes.mini_classifier_card import card_of, draw_curves, readme_lines
 from vesalius.recipes.zoo_runs import (
     copy_log,

@@ -16,8 +16,8 @@ from vesalius.data.corpus import Example, natural_sentences, written_sentences
 from vesalius.data.facts import Fact, fill, load_facts, load_relations
 from vesalius.data.masking import MaskedBatches, MaskingOptions, encode_examples
 from vesalius.data.tokenizer import train_tokenizer
+from vesalius.models.kernels import short_attention
 from vesalius.recipes.fact_scores import score_facts
-from vesalius.recipes.kernels import short_attention
 from vesalius.recipes.zoo_runs import describe_hardware, read_notes
 from vesalius.training.config import TrainingOptions
 from vesalius.training.loop import TrainingSummary, train

@@ -1,4 +1,4 @@
-"""Which attention kernel the recipes take."""
+"""Which attention kernel suits short texts."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
