@@ -85,7 +85,17 @@ def test_every_folder_has_a_rung():
     assert folders <= checks.RUNGS.keys()
 
 
-HEAVY = ("torch", "transformers", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib", "typer")
+HEAVY = (
+    "torch",
+    "transformers",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "matplotlib",
+    "plotly",
+    "typer",
+)
 
 
 def loaded_after(statement: str, watched: tuple[str, ...]) -> set[str]:

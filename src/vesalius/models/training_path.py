@@ -7,7 +7,7 @@ Source: the folders of vesalius finetune, of Recorder and of the transformers Tr
 """
 
 import filecmp
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +20,10 @@ _WEIGHTS: Final = "model.safetensors"
 _SNAPSHOTS: Final = "snapshots"
 
 
-def checkpoints_of(source: str | Path) -> list[Point]:
-    """List the checkpoints of a training, from the earliest: ``(step, weights)``; no shapes.
+def checkpoints_of(source: str | Path) -> Iterable[Point]:
+    """Find the checkpoints of a training: ``(step, weights)``, the earliest first; no shapes.
+
+    Those of a bundled model are made while they are iterated over, as often as one likes.
 
     Args:
         source: a model that is bundled with its training, a folder of checkpoints (see
@@ -32,7 +34,7 @@ def checkpoints_of(source: str | Path) -> list[Point]:
         VesaliusError: nothing of the training is there.
     """
     if str(source) in zoo.names() and not Path(source).is_dir():
-        return list(zoo.trajectory(str(source)))
+        return zoo.trajectory(str(source))
     for folder in _places(Path(source)):
         try:
             found = checkpoints_in(folder)
@@ -54,7 +56,7 @@ def start_of(source: str | Path) -> "Path | Mapping[str, Any]":
         VesaliusError: they are not there.
     """
     try:
-        step, weights = checkpoints_of(source)[0]
+        step, weights = next(iter(checkpoints_of(source)))
     except VesaliusError as error:
         raise _unknown(source, "no checkpoints of its training beside it") from error
     if step != 0:
