@@ -45,7 +45,11 @@ class WeightGroups:
         outer = round(count / 3)
         if count < 2:
             return {}
-        cut = (self.layers[:outer], self.layers[outer : count - outer], self.layers[count - outer :])
+        cut = (
+            self.layers[:outer],
+            self.layers[outer : count - outer],
+            self.layers[count - outer :],
+        )
         return {
             section: tuple(name for layer in layers for name in layer)
             for section, layers in zip(_SECTIONS, cut, strict=True)
