@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vesalius.methods import attention_attribution as attention
     from vesalius.methods import calibration as calibrate
     from vesalius.methods import knowledge_neurons as neurons
+    from vesalius.methods import loss_landscape as landscape
     from vesalius.models import zoo as zoo
     from vesalius.models.opening import open as open
 
@@ -28,10 +29,11 @@ _LAZY = {
     "zoo": ("vesalius.models.zoo", ""),
     "attention": ("vesalius.methods.attention_attribution", ""),
     "calibrate": ("vesalius.methods.calibration", ""),
+    "landscape": ("vesalius.methods.loss_landscape", ""),
     "neurons": ("vesalius.methods.knowledge_neurons", ""),
 }
 
-__all__ = ["__version__", "attention", "calibrate", "neurons", "open", "zoo"]
+__all__ = ["__version__", "attention", "calibrate", "landscape", "neurons", "open", "zoo"]
 
 
 __getattr__ = lazy_names(__name__, _LAZY)

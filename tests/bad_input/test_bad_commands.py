@@ -11,6 +11,7 @@ from bad_input import bad_models
 from bad_input.attention_commands import ATTENTION_COMMANDS
 from bad_input.calibration_commands import CALIBRATION_COMMANDS, CALIBRATION_FILES, kept_places
 from bad_input.lab import PROMPT, Lab
+from bad_input.landscape_commands import LANDSCAPE_COMMANDS, LANDSCAPE_FILES, saved_landscapes
 from cli import tiny
 from vesalius.cli.main import app
 from vesalius.core.errors import VesaliusError
@@ -18,7 +19,7 @@ from vesalius.data.labelled import load_labelled
 from vesalius.methods.attention_attribution import head_importance
 from vesalius.models import open as open_model
 
-GROUPS = ("neurons", "attention", "calibrate", "zoo", "data")
+GROUPS = ("neurons", "attention", "calibrate", "landscape", "zoo", "data")
 ASKED = ("--prompt", PROMPT, "--answer", "Paris")
 TOLD = (*ASKED, "--to", "London")
 
@@ -155,6 +156,7 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
      "{tmp}/o"], 1, ("no.txt",)),
     *ATTENTION_COMMANDS,
     *CALIBRATION_COMMANDS,
+    *LANDSCAPE_COMMANDS,
     ("data info: no shards", ["data", "info", "{tmp}"], 1, ("manifest",)),
 ]  # fmt: skip
 
@@ -165,6 +167,7 @@ FILES = {
     "tabs.tsv": "Paris is\ta city\n\nRome\n",
     "mail.tsv": "text\tlabel\na\tham\nb\tspam\nc\tham\na b\tspam\nb c\tham\na c\tspam\n",
     **CALIBRATION_FILES,
+    **LANDSCAPE_FILES,
 }
 
 
@@ -185,7 +188,19 @@ def given(
         "opinions": opinions,
         "heads": found.save(tmp_path_factory.mktemp("results") / "heads"),
         **kept_places(open_model(gpt_folder), tmp_path_factory.mktemp("calibration")),
+        **saved_landscapes(tmp_path_factory.mktemp("landscapes")),
+        **_other_classifiers(tmp_path_factory.mktemp("others")),
     }
+
+
+def _other_classifiers(folder: Path) -> dict[str, Path]:
+    """A start of the classifier, and a training whose second checkpoint has another head."""
+    start = tiny.classifier("negative", "positive")
+    for parameter in start.parameters():
+        parameter.data *= 0.9
+    tiny.save(start, folder / "training" / "step-0")
+    tiny.save(tiny.classifier("no", "maybe", "yes"), folder / "training" / "step-5")
+    return {"other_clf": folder / "training" / "step-0", "strange": folder / "training"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from bad_input import bad_models
 from bad_input.attention_rows import ATTENTION_REASONS, ATTENTION_ROWS
 from bad_input.calibration_rows import CALIBRATION_REASONS, CALIBRATION_ROWS
 from bad_input.lab import PROMPT, Call, Lab
+from bad_input.landscape_rows import LANDSCAPE_REASONS, LANDSCAPE_ROWS
 from vesalius.core import cite, paths, result
 from vesalius.core.errors import VesaliusError
 from vesalius.data import (
@@ -287,6 +288,7 @@ ROWS: list[tuple[str, Call, str, str]] = [
         x.file("f.tsv", "relation\tsubject\tanswer\nP36\tPeru")), "line 2", "complete the line"),
     *ATTENTION_ROWS,
     *CALIBRATION_ROWS,
+    *LANDSCAPE_ROWS,
     ("natural_sentences: no data", lambda x: corpus.natural_sentences(
         x.tmp, facts=facts.load_facts()[:1]), "{tmp}", "--data"),
 ]  # fmt: skip
@@ -342,6 +344,7 @@ NOTHING_TO_REFUSE = {
     "Relation": "texts; prompts_for judges them",
     **ATTENTION_REASONS,
     **CALIBRATION_REASONS,
+    **LANDSCAPE_REASONS,
     "neurons": "the module of the verbs, whose names are rows of their own",
     "zoo": "a module: its functions are rows",
     "__version__": "a text",
@@ -351,7 +354,7 @@ NOTHING_TO_REFUSE = {
 def public_names() -> set[str]:
     """What a user may call: the __all__ lists, and functions of data that raise VesaliusError."""
     names = {*vesalius.__all__, *vesalius.models.__all__, *kn.__all__, *vesalius.attention.__all__}
-    names |= set(vesalius.calibrate.__all__)
+    names |= {*vesalius.calibrate.__all__, *vesalius.landscape.__all__}
     names |= {f"zoo.{name}" for name in ("path", "card")}
     for module in (corpus, facts, masking, select, tokenizer, pruned, *LABELLED):
         names |= _functions_that_refuse(module)

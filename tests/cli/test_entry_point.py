@@ -55,14 +55,14 @@ def test_every_command_is_short():
     import ast
 
     source = Path(commands.__file__).read_text("utf-8")
-    for name in ("neurons.py", "attention.py", "calibrate.py"):
+    for name in ("neurons.py", "attention.py", "calibrate.py", "landscape.py"):
         source += Path(commands.__file__).with_name(name).read_text("utf-8")
     found = [
         node
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef) and "takes" in ast.unparse(node.decorator_list)
     ]
-    assert len(found) >= 13 + 7 + 7
+    assert len(found) >= 13 + 7 + 7 + 8
     assert all((node.end_lineno or 0) - node.lineno < 30 for node in found)
 
 
@@ -150,6 +150,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "import sys\nfrom vesalius.cli.main import main\n"
         "code = main(['--help']) + main(['attention', 'prune', '--help'])\n"
         "code += main(['calibrate', 'compare', '--help'])\n"
+        "code += main(['landscape', 'surface', '--help'])\n"
         f"print(code, *set({HEAVY}) & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -38,6 +38,11 @@ def test_the_training_is_found_around_a_checkpoint(finetuned: Path, place: str):
     assert (start / "model.safetensors").read_text("utf-8") == "1 0"
 
 
+def test_a_path_ends_at_the_checkpoint_that_is_named(finetuned: Path):
+    found = checkpoints_of(finetuned / "seed-0" / "snapshots" / "step-000050")
+    assert [step for step, _ in found] == [0, 50]
+
+
 def test_a_link_is_followed(finetuned: Path, tmp_path_factory: pytest.TempPathFactory):
     link = tmp_path_factory.mktemp("links") / "mine"
     link.symlink_to(finetuned / "model")

@@ -28,19 +28,19 @@ def checkpoints_of(source: str | Path) -> Iterable[Point]:
     Args:
         source: a model that is bundled with its training, a folder of checkpoints (see
             ``checkpoints_in``), ``model`` or ``seed-0/model`` of a `vesalius finetune` run with
-            snapshots, or one checkpoint among others.
+            snapshots, or one checkpoint among others, at which the path then ends.
 
     Raises:
         VesaliusError: nothing of the training is there.
     """
     if str(source) in zoo.names() and not Path(source).is_dir():
         return zoo.trajectory(str(source))
-    for folder in _places(Path(source)):
+    for folder, last in _places(Path(source)):
         try:
             found = checkpoints_in(folder)
         except VesaliusError:
             continue
-        return [*found]
+        return [(step, place) for step, place in found if last is None or step <= last]
     raise VesaliusError(
         given=f"{_shown(source)}: no checkpoints of its training in it or beside it",
         expected="a folder of checkpoints, or a model that is bundled with its training",
@@ -72,23 +72,19 @@ def _unknown(source: str | Path, reason: str) -> VesaliusError:
     )
 
 
-def _places(path: Path) -> Iterator[Path]:
-    """Folders that may hold the training: the place itself, then those around it."""
-    yield path
+def _places(path: Path) -> Iterator[tuple[Path, int | None]]:
+    """Folders that may hold the training, and its last step where that is known."""
+    yield path, None
     if not (path / _WEIGHTS).is_file():
         return
     place = path.resolve()
-    if _is_checkpoint(place):
-        yield place.parent
+    name, _, step = place.name.partition("-")
+    if name in ("step", "checkpoint") and step.isdecimal():
+        yield place.parent, int(step)
     for seed in (place.parent, *sorted(place.parent.glob("seed-*"))):
         # several seeds may be there, and only one of them ended in these weights
         if (seed / _SNAPSHOTS).is_dir() and _is_same(seed / "model", place):
-            yield seed
-
-
-def _is_checkpoint(place: Path) -> bool:
-    name, _, step = place.name.partition("-")
-    return name in ("step", "checkpoint") and step.isdigit()
+            yield seed, None
 
 
 def _is_same(one: Path, other: Path) -> bool:

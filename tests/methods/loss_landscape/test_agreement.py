@@ -60,7 +60,7 @@ def test_the_width_of_a_parabola(curve: Line):
     region = found.regions[0]
     np.testing.assert_allclose(region.extent, 1.0, rtol=1e-6)
     assert not region.is_open
-    assert (region.solution_nats, region.lowest_at) == (0.0, (1.0,))
+    assert (region.solution_nats, region.lowest_at, region.measured_at) == (0.0, (1.0,), (1.0,))
     assert agreement(_with(curve, bowl, bowl), tau_nats=100.0).regions[0].is_open
 
 

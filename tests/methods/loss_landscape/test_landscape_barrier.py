@@ -93,7 +93,7 @@ def test_points_on_the_way_are_those_of_mixed_weights(moved: str):
 
 
 def test_the_ends_are_the_two_models():
-    found = barrier(SPECIMEN, EXAMPLES, OTHER, steps=2)
+    found = barrier(SPECIMEN, EXAMPLES, OTHER, steps=3)
     for place, specimen in ((0, SPECIMEN), (1, toys.classifier(1))):
         alone = EXAMPLES.measure(specimen)["train"]["loss"].mean(dtype=np.float64)
         np.testing.assert_allclose(found.measured("train", "loss")[place], alone, rtol=1e-6)
@@ -101,7 +101,7 @@ def test_the_ends_are_the_two_models():
 
 def test_another_task_leaves_its_head_out_of_it():
     other = toys.classifier(1, num_labels=5).model
-    with pytest.raises(VesaliusError, match="moved='encoder' leaves the heads out"):
+    with pytest.raises(VesaliusError, match="leaves the heads out"):
         barrier(SPECIMEN, EXAMPLES, other)
     found = barrier(SPECIMEN, EXAMPLES, other, moved="encoder", steps=3)
     assert found.moved == "encoder"
@@ -161,7 +161,7 @@ def test_a_wall_between_two_models_is_infinitely_high(tmp_path: Path):
 def test_what_has_no_barrier_is_refused():
     with pytest.raises(VesaliusError, match="same weights"):
         barrier(SPECIMEN, EXAMPLES, SPECIMEN.model.state_dict())
-    with pytest.raises(VesaliusError, match="steps of the way"):
+    with pytest.raises(VesaliusError, match="whole number from 3"):
         barrier(SPECIMEN, EXAMPLES, OTHER, steps=1)
     with pytest.raises(VesaliusError, match="group 'body'"):
         barrier(SPECIMEN, EXAMPLES, OTHER, moved="body")

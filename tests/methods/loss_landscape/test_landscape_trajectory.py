@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import landscape_toys as toys
 from landscape_checks import Failing, bits_of, state_of
 from vesalius.core.errors import VesaliusError
 from vesalius.core.result import load_result
-from vesalius.methods.loss_landscape import trajectory as module
 from vesalius.methods.loss_landscape.examples import Examples
 from vesalius.methods.loss_landscape.frame import Frame, make_frame
 from vesalius.methods.loss_landscape.trajectory import BESIDE, Trajectory, trajectory
@@ -25,6 +25,7 @@ from vesalius.models.recorder import Recorder
 from vesalius.models.weight_groups import weight_groups
 from vesalius.models.weights import read_weights
 
+module: Any = import_module("vesalius.methods.loss_landscape.trajectory")  # its function hides it
 SPECIMEN = toys.classifier(0)
 START, OTHER = (state_of(toys.classifier(s).model) for s in (1, 2))
 EXAMPLES = toys.examples(24)

@@ -57,7 +57,8 @@ class LowRegion:
     is_open: bool
     lowest_nats: float
     lowest_at: tuple[float, ...]
-    solution_nats: float
+    solution_nats: float  # at the grid point that is nearest to the solution
+    measured_at: tuple[float, ...]  # that point: the solution itself where the grid holds it
 
 
 @register_result
@@ -70,8 +71,8 @@ class SurfaceAgreement(AbstractResult):
     schema_version: ClassVar[int] = 1
     citations: ClassVar[tuple[str, ...]] = ("loss_landscape",)
 
-    tau_nats: float  # above the training minimum, or the loss at the solution
-    margin: float  # above the held-out minimum
+    tau_nats: float  # above the minimum of a loss, or for regions the loss at the solution
+    margin: float  # above the minimum of another held-out measure
     pairs: tuple[Pair, ...]
     regions: tuple[LowRegion, ...]
 
@@ -114,9 +115,8 @@ def agreement(
 
     Args:
         landscape: with train and held-out data.
-        tau_nats: how far above the training minimum the low region reaches.
-        margin: how far above its own minimum that of the held-out measure does: a share for an
-            error, nats for a loss.
+        tau_nats: how far above its minimum the low region of a loss reaches, of train or held out.
+        margin: how far that of an error, a share, or of another held-out measure does.
         num_resamples: of the examples, for intervals; needs single examples.
         seed: of the resampling.
 
@@ -199,7 +199,7 @@ def _compared(landscape: Line | Surface, measure: str, *, tau_nats: float, margi
         alphas=landscape.alphas,
         betas=landscape.betas if isinstance(landscape, Surface) else None,
         tau_nats=tau_nats,
-        margin=margin,
+        margin=tau_nats if measure == LOSS else margin,
     )
 
 
@@ -226,6 +226,7 @@ def _region(landscape: Line | Surface, split: str, tau_nats: float) -> LowRegion
             landscape.alphas, landscape.betas, losses, centre=places, level=at_solution + tau_nats
         )
         extent, is_open = region.area, region.open
+        measured_at = places
         alpha, beta, lowest = landscape.minimum(split, LOSS)
         lowest_at = (alpha, beta)
     else:
@@ -238,6 +239,7 @@ def _region(landscape: Line | Surface, split: str, tau_nats: float) -> LowRegion
             level=at_solution + tau_nats,
         )
         extent, is_open = width.width, width.open_low or width.open_high
+        measured_at = (float(landscape.alphas[place]),)
         best = int(np.nanargmin(losses))
         lowest, lowest_at = float(losses[best]), (float(landscape.alphas[best]),)
     return LowRegion(
@@ -247,6 +249,7 @@ def _region(landscape: Line | Surface, split: str, tau_nats: float) -> LowRegion
         lowest_nats=lowest,
         lowest_at=lowest_at,
         solution_nats=at_solution,
+        measured_at=measured_at,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 
 from vesalius.core.card import Stopwatch
+from vesalius.core.checks import check_count
 from vesalius.core.errors import VesaliusError
 from vesalius.core.result import AbstractResult, register_result
 from vesalius.methods.loss_landscape.cards import frame_card
@@ -147,7 +148,7 @@ def barrier(
         specimen: the model; it is itself again afterwards, bit for bit.
         examples: what is measured.
         other: the other model's weights, of the same architecture.
-        steps: points, both ends among them.
+        steps: points, both ends among them; at least three.
         moved: what moves. ``all`` leads to the other model itself; ``encoder`` keeps the model's
             head all the way, for another one that was trained on another task.
         run: a folder to go on with, workers, memory; None does it here and now.
@@ -159,6 +160,7 @@ def barrier(
     Source: Frankle et al. 2020, section 2.
     """
     stopwatch, run = Stopwatch.start(), run or Run()
+    check_count("steps", steps, lowest=3, usual=BARRIER_STEPS)
     alphas = grid_axis("the way", (0.0, 1.0), steps)
     frame = _frame(specimen, other, moved)
     grid = {"bounds": [0.0, 1.0], "steps": len(alphas)}

@@ -40,9 +40,10 @@ def classification(metrics: Mapping[str, Metric]) -> Measure:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         found = {
             LOSS: functional.cross_entropy(logits, labels, reduction="none"),
-            ERROR: (logits.argmax(dim=-1) != labels).to(logits.dtype),
+            ERROR: _wrong(logits, labels),
         }
-        return found | {name: metric(logits, labels) for name, metric in metrics.items()}
+        own = {name: _taken(name, metric, logits, labels) for name, metric in metrics.items()}
+        return found | own
 
     return measure
 
@@ -72,7 +73,7 @@ def _token_measures(
     counted = targets != NO_TARGET
     wide = logits[counted].to(torch.promote_types(logits.dtype, torch.float32))
     losses = functional.cross_entropy(wide, targets[counted], reduction="none")
-    wrong = (wide.argmax(dim=-1) != targets[counted]).to(losses.dtype)
+    wrong = _wrong(wide, targets[counted])
     owner = torch.arange(len(targets), device=targets.device).unsqueeze(1).expand_as(targets)
     numbers = counted.sum(dim=1).to(losses.dtype)
 
@@ -81,6 +82,39 @@ def _token_measures(
         return total.index_add(0, owner[counted], values) / numbers
 
     return {LOSS: mean(losses), ERROR: mean(wrong)}
+
+
+def _taken(
+    name: str,
+    metric: Metric,
+    logits: Float[Tensor, "example label"],
+    labels: Int[Tensor, " example"],
+) -> Float[Tensor, " example"]:
+    """What a metric of the user's gives, if it is a number for each example."""
+    try:
+        found: Any = metric(logits, labels)
+    except Exception as error:
+        raise _no_metric(name, f"{type(error).__name__}: {error}") from error
+    if not isinstance(found, Tensor) or found.shape != labels.shape:
+        shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor) else ""
+        raise _no_metric(name, f"a {type(found).__name__}{shape} for {len(labels)} examples")
+    return found.to(logits.dtype)
+
+
+def _no_metric(name: str, given: str) -> VesaliusError:
+    return VesaliusError(
+        given=f"metric {name!r}: {given}",
+        expected="a tensor with one number for each example",
+        fix="let the function return such, from logits [example, label] and classes [example]",
+    )
+
+
+def _wrong(
+    logits: Float[Tensor, "row label"], labels: Int[Tensor, " row"]
+) -> Float[Tensor, " row"]:
+    """1 for another guess than the label; NaN where logits are not numbers: there is no guess."""
+    wrong = (logits.argmax(dim=-1) != labels).to(logits.dtype)
+    return wrong.masked_fill(logits.isnan().any(dim=-1), float("nan"))
 
 
 def find_metric(name: str, given: Metric | str) -> Metric:
@@ -103,11 +137,17 @@ def find_metric(name: str, given: Metric | str) -> Metric:
         return given
     module, _, function = given.partition(":")
     try:
-        found: Any = getattr(import_module(module), function)
+        return _imported(module, function)
     except (ImportError, AttributeError, ValueError) as error:
         raise VesaliusError(
             given=f"metric {given!r} ({error})",
             expected="package.module:function",
             fix="name a function that can be imported, of logits and classes",
         ) from error
+
+
+def _imported(module: str, function: str) -> Any:
+    found = getattr(import_module(module), function)
+    if not callable(found):
+        raise ValueError(f"a {type(found).__name__} stands there")
     return found

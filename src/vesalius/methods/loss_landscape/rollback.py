@@ -196,6 +196,7 @@ def rollback(
     names = known.named(ENCODER)
     old: Weights = fit_weights(read_weights(start), specimen.model, names, what="the start")
     own: Weights = {name: specimen.model.get_parameter(name).detach() for name in names}
+    _check_moved(specimen, own, old)
     with _standing(specimen, own, old, direction) as put:
         words, kept = _chosen(known, groups), parse_bytes(memory)
         found = _measured(specimen, examples, put, known, words, split, kept)
@@ -214,6 +215,15 @@ def rollback(
         **_ends(*ends),
         majority_accuracy=_majority(examples, split),
     )
+
+
+def _check_moved(specimen: Specimen, own: Weights, old: Weights) -> None:
+    if all(bool((own[name].to(weights) == weights).all()) for name, weights in old.items()):
+        raise VesaliusError(
+            given=f"a start with the same weights as {specimen.name}",
+            expected="the weights that training began with, and those that it led to",
+            fix="name the pretrained model (--start)",
+        )
 
 
 def _card(

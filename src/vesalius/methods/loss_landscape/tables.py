@@ -25,6 +25,8 @@ from vesalius.numerics.surface_measures import (
 
 Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
 NOTHING: Final = "not finite"
+OUTSIDE: Final = "outside"
+_FEWEST: Final = 3  # points of a way, below which none could rise between its ends
 
 
 def number_word(value: float, digits: int = 3, *, zeros: bool = False) -> str:
@@ -91,9 +93,9 @@ def line_rows(result: Line) -> Rows:
     rows: list[list[object]] = []
     for split, measure, values, errors in _each(result.values, result.standard_errors):
         row: list[object] = [f"{split_name(split)} {measure}"]
-        for (place,) in places.values():
-            height, error = (np.interp(place, result.alphas, each) for each in (values, errors))
-            row.append(value_word(float(height), measure, float(error)))
+        for place in places.values():
+            at = [float(np.interp(place[0], result.alphas, each)) for each in (values, errors)]
+            row.append(_there(at[0], at[1], measure, place, (result.alphas,)))
         rows.append([*row, *_lowest_of_line(result, values, errors, measure)])
     if "start" not in places or "solution" not in places:
         return header[:-1], [row[:-1] for row in rows]
@@ -101,10 +103,15 @@ def line_rows(result: Line) -> Rows:
 
 
 def way_sentence(result: Line) -> str:
-    """Say whether the training loss falls all the way from start to solution; "" without a way."""
+    """Say whether the training loss falls all the way from start to solution.
+
+    "" without a way, or with fewer than three points on it, both ends among them.
+    """
     if not result.solution or LOSS not in result.values.get("train", {}):
         return ""
     rise = _rise(result, result.values["train"][LOSS])
+    if rise is None:
+        return ""
     if not np.isfinite(rise):
         return "Between the start and the solution the training loss is not finite somewhere."
     if rise == 0:
@@ -154,13 +161,8 @@ def surface_rows(result: Surface) -> Rows:
         row: list[object] = [f"{split_name(split)} {measure}"]
         for place in places.values():
             at = np.array([place], dtype=np.float64)
-            row.append(
-                value_word(
-                    float(height_at(result, values, at)[0]),
-                    measure,
-                    float(height_at(result, errors, at)[0]),
-                )
-            )
+            height, error = (float(height_at(result, each, at)[0]) for each in (values, errors))
+            row.append(_there(height, error, measure, place, (result.alphas, result.betas)))
         if not np.isfinite(values).any():
             rows.append([*row, NOTHING, "", "", ""])
             continue
@@ -185,7 +187,7 @@ def plane_rows(result: Surface) -> Rows:
         ["cosine between the axes", f"{result.cosine:.4f}"],
     ]
     known = result.interpolation
-    if known is None:
+    if known is None or known.num_evaluated == known.num_points:
         rows.append(["points", f"all {result.evaluated.size} were measured"])
     else:
         rows += [
@@ -223,7 +225,7 @@ def trajectory_rows(result: Trajectory, surface: Surface | None = None) -> Rows:
         ]
         if below is not None:
             told = value_word(float(below[point]), LOSS)
-            row.append("outside" if told == NOTHING else told)
+            row.append(OUTSIDE if told == NOTHING else told)
         rows.append(row)
     return header, rows
 
@@ -257,6 +259,26 @@ def height_at(
     return np.asarray(known(places), dtype=np.float64)
 
 
+def _there(
+    value: float,
+    error: float,
+    measure: str,
+    place: Sequence[float],
+    axes: Sequence[Float[np.ndarray, "..."]],
+) -> str:
+    """A value at a named place: as measured, or about so where no point was measured there."""
+    pairs = list(zip(place, axes, strict=True))
+    if not all(axis[0] <= at <= axis[-1] for at, axis in pairs):
+        return OUTSIDE
+    told = value_word(value, measure, error)
+    exact = told == NOTHING or all(_is_point(at, axis) for at, axis in pairs)
+    return told if exact else f"about {told}"
+
+
+def _is_point(place: float, axis: Float[np.ndarray, " point"]) -> bool:
+    return bool(np.isclose(axis, place, rtol=0, atol=1e-9).any())
+
+
 def _each(
     values: Measured, errors: Measured
 ) -> list[tuple[str, str, Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
@@ -283,13 +305,15 @@ def _lowest_of_line(
     )  # fmt: skip
     rise = _rise(result, values)
     lowest = value_word(float(values[place]), measure, float(errors[place]))
-    return [lowest, alpha, floor, value_word(rise, measure)]
+    return [lowest, alpha, floor, "" if rise is None else value_word(rise, measure)]
 
 
-def _rise(result: Line, values: Float[np.ndarray, " x"]) -> float:
-    """The largest rise between the places 0 and 1; NaN where a value there is not finite."""
+def _rise(result: Line, values: Float[np.ndarray, " x"]) -> float | None:
+    """The largest rise from place 0 to 1; NaN where it is not finite, None without such a way."""
     way = values[(result.alphas >= 0) & (result.alphas <= 1)]
-    if not len(way) or not np.isfinite(way).all():
+    if len(way) < _FEWEST or not all(_is_point(end, result.alphas) for end in (0.0, 1.0)):
+        return None
+    if not np.isfinite(way).all():
         return float("nan")
     return largest_rise(way)
 
