@@ -303,7 +303,7 @@ LANDSCAPE_ROWS: list[tuple[str, Call, str, str]] = [
         (f"barrier: {name}", call, given, fix)
         for name, call, given, fix in [
             ("itself", lambda x: _barrier(x, x.classifier.model), "same weights", "another one"),
-            ("steps", lambda x: _barrier(x, _state(x), steps=1), "steps of the way=1", "25"),
+            ("steps", lambda x: _barrier(x, _state(x), steps=1), "steps=1", "25"),
             ("head", lambda x: _barrier(x, _without(_state(x), "classifier.weight")),
              "no tensor for classifier.weight", "moved='encoder'"),
             ("nothing there", lambda x: _barrier(x, x.tmp / "none"), "none", ""),

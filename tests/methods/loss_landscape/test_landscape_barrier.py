@@ -94,7 +94,7 @@ def test_points_on_the_way_are_those_of_mixed_weights(moved: str):
 
 def test_the_ends_are_the_two_models():
     found = barrier(SPECIMEN, EXAMPLES, OTHER, steps=3)
-    for place, specimen in ((0, SPECIMEN), (1, toys.classifier(1))):
+    for place, specimen in ((0, SPECIMEN), (-1, toys.classifier(1))):
         alone = EXAMPLES.measure(specimen)["train"]["loss"].mean(dtype=np.float64)
         np.testing.assert_allclose(found.measured("train", "loss")[place], alone, rtol=1e-6)
 
