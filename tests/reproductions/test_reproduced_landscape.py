@@ -149,4 +149,4 @@ def test_runs_and_goes_on(data: Path, tmp_path: Path):
     assert (tmp_path / "results" / "trec-scratch.json").read_bytes() == before
     page = call("--page", "--out", tmp_path)
     assert page.returncode == 0, page.stderr[-2000:]
-    assert "not measured yet" in (tmp_path / "README.md").read_text("utf-8")
+    assert "not measured" in (tmp_path / "README.md").read_text("utf-8")
