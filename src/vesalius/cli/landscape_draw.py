@@ -31,6 +31,7 @@ from vesalius.cli.landscape_show import (
     show_surface,
     show_warnings,
     surface_as_json,
+    tell,
     trajectory_as_json,
 )
 from vesalius.cli.opening import open_model
@@ -77,10 +78,7 @@ def run_line(flags: LineFlags) -> None:
     )
     _check_kept(found, flags.keep_examples, flags.out)
     _write(flags, found.to_html, found.plot)
-    if flags.json:
-        emit_json({"line": line_as_json(found), "saved": saved_files(flags)})
-    else:
-        show_line(found)
+    tell(found, flags, "line", line_as_json, show_line)
     _close(found, flags, was_there=was_there)
 
 
@@ -158,10 +156,7 @@ def run_barrier(flags: BarrierFlags) -> None:
         run=make_run(flags),
     )
     _write(flags, found.to_html, found.plot)
-    if flags.json:
-        emit_json({"barrier": barrier_as_json(found), "saved": saved_files(flags)})
-    else:
-        show_barrier(found)
+    tell(found, flags, "barrier", barrier_as_json, show_barrier)
     _close(found, flags, was_there=was_there)
 
 

@@ -3,13 +3,13 @@
 Source: the wording of methods/loss_landscape, which pages share.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from vesalius.cli.errors import say
-from vesalius.cli.output import emit, emit_table
+from vesalius.cli.output import emit, emit_json, emit_table
 
 if TYPE_CHECKING:
     from vesalius.methods.loss_landscape import (
@@ -227,6 +227,20 @@ def agreement_as_json(found: "SurfaceAgreement") -> dict[str, Any]:
         "rows": found.to_table().to_pylist(),
         "regions": [asdict(region) for region in found.regions],
     }
+
+
+def tell(
+    found: Any,
+    flags: Any,
+    name: str,
+    as_json: Callable[[Any], Mapping[str, Any]],
+    show: Callable[[Any], None],
+) -> None:
+    """Print a result the way it is asked for: its JSON with what was saved, or its tables."""
+    if flags.json:
+        emit_json({name: as_json(found), "saved": saved_files(flags)})
+    else:
+        show(found)
 
 
 def saved_files(flags: Any) -> dict[str, str]:

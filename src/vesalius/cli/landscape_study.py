@@ -25,16 +25,15 @@ from vesalius.cli.landscape_inputs import (
 from vesalius.cli.landscape_show import (
     flatness_as_json,
     rollback_as_json,
-    saved_files,
     show_flatness,
     show_rollback,
     show_trajectory,
     show_warnings,
+    tell,
     trajectory_as_json,
 )
 from vesalius.cli.neuron_corpus import write_outputs
 from vesalius.cli.opening import open_model
-from vesalius.cli.output import emit_json
 from vesalius.core.checks import check_word, words_of
 
 _NO_AXES: Final = "none"
@@ -75,10 +74,7 @@ def run_trajectory(flags: TrajectoryFlags) -> None:
         specimen, examples, frame, checkpoints, evaluate=not flags.no_losses, **asked
     )
     _end(found, flags, flags.out)
-    if flags.json:
-        emit_json({"trajectory": trajectory_as_json(found), "saved": saved_files(flags)})
-    else:
-        show_trajectory(found)
+    tell(found, flags, "trajectory", trajectory_as_json, show_trajectory)
 
 
 def run_rollback(flags: RollbackFlags) -> None:
@@ -112,10 +108,7 @@ def run_rollback(flags: RollbackFlags) -> None:
         **asked,
     )
     _end(found, flags, flags.out)
-    if flags.json:
-        emit_json({"rollback": rollback_as_json(found), "saved": saved_files(flags)})
-    else:
-        show_rollback(found)
+    tell(found, flags, "rollback", rollback_as_json, show_rollback)
 
 
 def run_flatness(flags: FlatnessFlags) -> None:
@@ -155,10 +148,7 @@ def run_flatness(flags: FlatnessFlags) -> None:
         memory=flags.memory,
     )
     _end(found, flags, flags.out)
-    if flags.json:
-        emit_json({"flatness": flatness_as_json(found), "saved": saved_files(flags)})
-    else:
-        show_flatness(found)
+    tell(found, flags, "flatness", flatness_as_json, show_flatness)
 
 
 def _check_sizes(flags: FlatnessFlags) -> None:

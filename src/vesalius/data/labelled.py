@@ -83,6 +83,15 @@ class LabelledSplit:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def rows(self, chosen: Sequence[int]) -> "LabelledSplit":
+        """Give some rows, in the order in which they are named."""
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in chosen),
+            pairs=None if self.pairs is None else tuple(self.pairs[i] for i in chosen),
+            labels=tuple(self.labels[i] for i in chosen),
+        )
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -325,18 +334,9 @@ def _hold_out(
             fix="lower dev_share (--dev-share), or give more rows",
         )
     return {
-        "train": _rows(train, [i for i in range(len(train)) if i not in chosen]),
-        "dev": _rows(train, sorted(chosen)),
+        "train": train.rows([i for i in range(len(train)) if i not in chosen]),
+        "dev": train.rows(sorted(chosen)),
     }
-
-
-def _rows(split: LabelledSplit, chosen: Sequence[int]) -> LabelledSplit:
-    return replace(
-        split,
-        texts=tuple(split.texts[i] for i in chosen),
-        pairs=None if split.pairs is None else tuple(split.pairs[i] for i in chosen),
-        labels=tuple(split.labels[i] for i in chosen),
-    )
 
 
 def _check_classes(data: LabelledData) -> None:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vesalius.models.specimen import Specimen
+
 
 @final
 class FlatWeights(Mapping[str, Tensor]):
@@ -67,3 +69,21 @@ class FlatWeights(Mapping[str, Tensor]):
         Source: this project.
         """
         return FlatWeights(self.shapes, flat)
+
+
+def own_weights(specimen: Specimen, names: Sequence[str]) -> FlatWeights:
+    """Copy parameters of a model into one piece; their shapes stay.
+
+    Source: this project.
+    """
+    parameters = {name: specimen.model.get_parameter(name).detach() for name in names}
+    return widened(specimen, parameters)
+
+
+def widened(specimen: Specimen, weights: Mapping[str, Tensor]) -> FlatWeights:
+    """Put weights of any shapes into one piece on a model's device, float32 or the wider own type.
+
+    Source: this project.
+    """
+    dtype = torch.promote_types(specimen.dtype, torch.float32)
+    return FlatWeights.of(weights, dtype=dtype, device=specimen.device)

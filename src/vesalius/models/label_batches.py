@@ -10,9 +10,15 @@ _LOGIT_BYTES: Final = 1 << 27  # logits of one run: 42 texts of 15 places over 5
 
 
 def length_batches(
-    lengths: Sequence[int], *, tokens_per_batch: int, places_per_text: int, num_vocab: int
+    lengths: Sequence[int],
+    *,
+    tokens_per_batch: int,
+    places_per_text: int = 1,
+    num_vocab: int = 1,
 ) -> Iterator[list[int]]:
     """Share texts out to runs, shortest first: at most so many tokens, padding in, and logits.
+
+    Without ``places_per_text`` and ``num_vocab`` tokens alone count.
 
     Source: this project. No shapes.
     """

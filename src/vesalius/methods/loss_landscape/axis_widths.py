@@ -3,19 +3,18 @@
 Source: arXiv 1908.05620, section 3 (wide optima, there judged by eye); this project.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Final
 
 import numpy as np
-import torch
 
 from vesalius.methods.loss_landscape.examples import Examples
 from vesalius.methods.loss_landscape.flatness_result import AxisWidth
 from vesalius.methods.loss_landscape.frame import Frame
 from vesalius.methods.loss_landscape.line import line
 from vesalius.methods.loss_landscape.measures import LOSS
-from vesalius.models.flat_weights import FlatWeights
+from vesalius.models.flat_weights import own_weights
 from vesalius.models.specimen import Specimen
 from vesalius.numerics.surface_measures import Width, width_at
 
@@ -38,13 +37,6 @@ def widths_along(
         _width(specimen, examples, alone, bounds, loss, tau_nats)
         for alone, bounds in _through_model(specimen, frame)
     )
-
-
-def own_weights(specimen: Specimen, names: Sequence[str]) -> FlatWeights:
-    """Copy a model's weights into one piece, float32 at least; shapes stay."""
-    dtype = torch.promote_types(specimen.dtype, torch.float32)
-    weights = {name: specimen.model.get_parameter(name).detach() for name in names}
-    return FlatWeights.of(weights, dtype=dtype, device=specimen.device)
 
 
 def _through_model(specimen: Specimen, frame: Frame) -> Iterator[tuple[Frame, tuple[float, float]]]:

@@ -9,7 +9,6 @@ import torch
 
 from vesalius.methods.loss_landscape.examples import TRAIN, Examples
 from vesalius.models.displaced import Weights
-from vesalius.models.flat_weights import FlatWeights
 from vesalius.models.hessian import HessianProduct
 from vesalius.models.specimen import Specimen
 from vesalius.numerics.curvature import top_eigenvalues
@@ -21,7 +20,7 @@ def gradient_axis(specimen: Specimen, examples: Examples, names: Sequence[str]) 
     Source: the first-order worst case.
     """
     product = HessianProduct(specimen.model, examples.batches(TRAIN), examples.losses, names)
-    return _named(specimen, names).like(product.gradient())
+    return product.weights(product.gradient())
 
 
 def hessian_axes(
@@ -35,7 +34,6 @@ def hessian_axes(
     Source: Lanczos with thick restarts; products by double backward.
     """
     product = HessianProduct(specimen.model, examples.batches(TRAIN), examples.losses, names)
-    named = _named(specimen, names)
     generator = torch.Generator().manual_seed(seed)
     found = top_eigenvalues(
         product,
@@ -46,13 +44,7 @@ def hessian_axes(
         device=product.device,
     )
     assert found.vectors is not None, "eigenvectors were asked for"
-    vectors = torch.as_tensor(found.vectors).to(named.flat)
     return [
-        (float(value), named.like(vector))
-        for value, vector in zip(found.values, vectors, strict=True)
+        (float(value), product.weights(vector))
+        for value, vector in zip(found.values, found.vectors, strict=True)
     ]
-
-
-def _named(specimen: Specimen, names: Sequence[str]) -> FlatWeights:
-    parameters = {name: specimen.model.get_parameter(name).detach() for name in names}
-    return FlatWeights.of(parameters, device=specimen.device)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, final
 
 import numpy as np
@@ -218,7 +219,7 @@ class Examples:
         """The classes of the examples by split, where they have one."""
         return {n: split.labels for n, split in self.splits.items() if split.labels is not None}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of all batches, their order and the measure, in 16 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.kind} {sorted(self.metrics.items())}".encode())

@@ -25,14 +25,14 @@ from vesalius.core.card import Stopwatch, make_card
 from vesalius.core.checks import check_count, check_word
 from vesalius.core.errors import VesaliusError
 from vesalius.core.seeds import derive_seed
-from vesalius.methods.loss_landscape.axis_widths import own_weights, widths_along
+from vesalius.methods.loss_landscape.axis_widths import widths_along
 from vesalius.methods.loss_landscape.examples import TRAIN, Examples
 from vesalius.methods.loss_landscape.flatness_result import AxisWidth, Flatness, Sharpness
 from vesalius.methods.loss_landscape.frame import Frame
 from vesalius.methods.loss_landscape.measures import LOSS
 from vesalius.methods.loss_landscape.points import check_frame
 from vesalius.models.displaced import displaced
-from vesalius.models.flat_weights import FlatWeights
+from vesalius.models.flat_weights import FlatWeights, own_weights
 from vesalius.models.hessian import HessianProduct
 from vesalius.models.specimen import Specimen
 from vesalius.models.weight_groups import weight_groups

@@ -35,7 +35,7 @@ from vesalius.core.seeds import derive_seed
 from vesalius.methods.loss_landscape.curvature_axes import gradient_axis, hessian_axes
 from vesalius.methods.loss_landscape.examples import Examples
 from vesalius.models.displaced import Weights
-from vesalius.models.flat_weights import FlatWeights
+from vesalius.models.flat_weights import FlatWeights, own_weights, widened
 from vesalius.models.linear import stored_transposed
 from vesalius.models.specimen import Specimen
 from vesalius.models.weight_groups import weight_groups
@@ -183,10 +183,10 @@ def make_frame(
     """
     words = _checked(axes)
     names = weight_groups(specimen).named(moved)
-    own = _flat(specimen, {name: specimen.model.get_parameter(name).detach() for name in names})
+    own = own_weights(specimen, names)
     begin = None
     if set(FROM_START) & set(words):
-        begin = _flat(specimen, _fitted(specimen, names, start, what="start"))
+        begin = widened(specimen, _fitted(specimen, names, start, what="start"))
     maker = _Maker(specimen, names, own, begin, normalisation, seed)
     sources = {"other": other, "checkpoints": checkpoints, "examples": examples}
     made = list(maker.make(words, sources))
@@ -225,7 +225,7 @@ class _Maker:
     def make(self, words: Sequence[str], sources: dict[str, Any]) -> Iterator[Axis]:
         """Make one axis for each word; equal words are draws or components of one kind."""
         makers: dict[str, Callable[[int], list[tuple[str, Weights]]]] = {
-            "solution": lambda _: [("towards the solution", self._to_solution())],
+            "solution": lambda _: [("towards the solution", self._to_solution)],
             "other": lambda _: [("towards the other solution", self._to_other(sources["other"]))],
             "random": self._random,
             "pca": lambda count: self._pca(sources["checkpoints"], count),
@@ -236,10 +236,11 @@ class _Maker:
         for word in words:
             name, weights = found[word].pop(0)
             if "solution" in words and word not in FROM_START:
-                weights = rescaled(weights, length=norm(self._to_solution()))
-            flat = _flat(self._specimen, weights)
+                weights = rescaled(weights, length=norm(self._to_solution))
+            flat = widened(self._specimen, weights)
             yield Axis(word=word, name=name, weights=flat, norm=norm(flat))
 
+    @cached_property
     def _to_solution(self) -> Weights:
         assert self._begin is not None, "make_frame read the start"
         found = difference(self._own, self._begin)
@@ -249,9 +250,9 @@ class _Maker:
     def _to_other(self, other: Source | None) -> Weights:
         assert self._begin is not None, "make_frame read the start"
         fitted = _fitted(self._specimen, self._names, other, what="other")
-        found = difference(_flat(self._specimen, fitted), self._begin)
+        found = difference(widened(self._specimen, fitted), self._begin)
         _check_length(found, "the start and the other solution, which have the same weights")
-        return rescaled(found, length=norm(self._to_solution()))
+        return rescaled(found, length=norm(self._to_solution))
 
     def _random(self, count: int) -> list[tuple[str, Weights]]:
         drawn: list[tuple[str, Weights]] = []
@@ -319,11 +320,6 @@ def _checked(axes: Sequence[str]) -> tuple[str, ...]:
             fix="write solution and random",
         )
     return words
-
-
-def _flat(specimen: Specimen, weights: Weights) -> FlatWeights:
-    dtype = torch.promote_types(specimen.dtype, torch.float32)
-    return FlatWeights.of(weights, dtype=dtype, device=specimen.device)
 
 
 def _fitted(

@@ -4,7 +4,7 @@ Grids are indexed [x, y]: ``values[split][measure][i, j]`` belongs to ``(alphas[
 A value that is not finite is NaN, and stays NaN.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -248,9 +248,7 @@ def pick(values: Measured, split: str, measure: str) -> Float[np.ndarray, "..."]
     return values[split][measure]
 
 
-def summarise(
-    examples: Measured, transform: Callable[[np.ndarray], np.ndarray] = np.asarray
-) -> tuple[Measured, Measured]:
+def summarise(examples: Measured) -> tuple[Measured, Measured]:
     """Average measures [..., example] over examples: means and their standard errors [...].
 
     A mean that is not finite, and its error, are NaN.
@@ -262,7 +260,7 @@ def summarise(
     for split, measures in examples.items():
         means[split], errors[split] = {}, {}
         for measure, kept in measures.items():
-            found = transform(kept).astype(np.float64)
+            found = kept.astype(np.float64)
             with np.errstate(invalid="ignore", over="ignore"):
                 mean = found.mean(axis=-1)
                 spread = found.std(axis=-1, ddof=1) if found.shape[-1] > 1 else np.nan * mean

@@ -16,6 +16,7 @@ from vesalius.data.labelled import LabelledData, LabelledSplit
 from vesalius.data.labelled_batches import EncodedSplit, make_batch
 from vesalius.methods.loss_landscape.measures import NO_TARGET, Inputs
 from vesalius.models.encoding import need_tokenizer
+from vesalius.models.label_batches import length_batches
 from vesalius.models.ladder import accepts
 from vesalius.models.specimen import Specimen
 
@@ -85,11 +86,7 @@ def draw(split: LabelledSplit, most: int, *, seed: int) -> LabelledSplit:
     if most == 0 or most >= len(split):
         return split
     rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:most]).tolist()
-    return LabelledSplit(
-        texts=tuple(split.texts[i] for i in rows),
-        pairs=None if split.pairs is None else tuple(split.pairs[i] for i in rows),
-        labels=tuple(split.labels[i] for i in rows),
-    )
+    return split.rows(rows)
 
 
 def batched(
@@ -107,18 +104,13 @@ def batched(
         VesaliusError: fewer than one token a batch.
     """
     check_count("batch_tokens", batch_tokens, lowest=1, usual=4096)
-    order = np.argsort(encoded.lengths, kind="stable")
-    groups: list[list[int]] = [[]]
-    for row in order.tolist():
-        if groups[-1] and (len(groups[-1]) + 1) * encoded.lengths[row] > batch_tokens:
-            groups.append([])
-        groups[-1].append(row)
+    groups = list(length_batches(encoded.lengths, tokens_per_batch=batch_tokens))
     batches: list[Inputs] = []
     for group in groups:
         batch = make_batch(encoded, group)
         kept = {n: t for n, t in batch.items() if n != "labels" and accepts(specimen.model, n)}
         batches.append(kept if labels is None else kept | {"labels": batch["labels"]})
-    return Split(batches=tuple(batches), order=order, labels=labels)
+    return Split(batches=tuple(batches), order=np.concatenate(groups), labels=labels)
 
 
 def with_targets(specimen: Specimen, split: Split, generator: torch.Generator) -> Split:
