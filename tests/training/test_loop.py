@@ -77,7 +77,7 @@ def assert_equal_weights(one: nn.Module, two: nn.Module) -> None:
 
 def _log(folder: Path) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    timed = ("seconds", "tokens_per_second")
+    timed = ("seconds", "tokens_per_second", "waited", "mfu")
     return [{k: v for k, v in line.items() if k not in timed} for line in lines]
 
 

@@ -36,7 +36,7 @@ class _Tags(HTMLParser):
         return [words["alt"] or "" for tag, words in self.tags if tag == "img"]
 
 
-def _step(step: int, **more: float) -> dict[str, object]:
+def _step(step: int, **more: object) -> dict[str, object]:
     loss = {"loss_nats": 5.0 / step}
     return {"step": step, "num_tokens": 100 * step, "seconds": 0.5 * step, **loss, **more}
 
@@ -130,6 +130,40 @@ def test_many_evaluations_are_spread_over_pictures(tmp_path):
     found = _page(tmp_path)
     assert sum("share" in alt for alt in found.images()) == 4
     assert all(name in found.words for name in scores)
+
+
+def test_measures_are_drawn_with_what_they_mean(tmp_path):
+    measures = [
+        {"right": 0.1 * s, "wrong": 0.2, "nats": 3.0 + s, "small_nats": 0.1} for s in (1, 2)
+    ]
+    _write(tmp_path, *[_step(s, measures=found) for s, found in enumerate(measures, start=1)])
+    _state(tmp_path, lr=0.1)
+    state = tmp_path / "checkpoint" / "state.json"
+    meanings = {"right": "share of right answers", "nats": EVIL}
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"measures": meanings}))
+    found = _page(tmp_path)
+    for names in ("right, wrong", "nats", "small_nats"):  # the shares together
+        assert sum(f"Over the steps: {names};" in alt for alt in found.images()) == 1
+    rows = "right\n0.2\n0.1\n0.2\nshare of right answers\n", f"nats\n5\n4\n5\n{EVIL}\n"
+    assert all(row in found.words for row in rows)  # last, lowest, highest, meaning
+    assert not any(tag == "script" for tag, _ in found.tags)
+
+
+def test_a_run_without_measures_has_no_such_section(tmp_path):
+    _write(tmp_path, _step(1), _step(2))
+    words = _page(tmp_path).words
+    assert "Measures" not in words
+    assert "Alarms" not in words
+
+
+def test_alarms_stand_at_the_top_once_per_kind(tmp_path):
+    said = [["weights average 0.7"], [], ["weights average 0.65", "no gradient"]]
+    _write(tmp_path, *[_step(s, alarms=found) for s, found in enumerate(said, start=1)])
+    words = _page(tmp_path).words
+    assert words.index("Alarms") < words.index("Last numbers")
+    assert "weights average 0.65\n1\n3\n2\n" in words  # first, last, times
+    assert "weights average 0.7\n" not in words
+    assert "no gradient\n3\n3\n1\n" in words
 
 
 def test_the_page_is_replaced_as_a_whole(tmp_path):

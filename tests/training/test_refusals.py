@@ -1,5 +1,6 @@
 """What a training run refuses: options that cannot be, folders and data of something else."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from vesalius.training.run_log import append_log, cut_log
     [
         {"schedule": "cosine"},
         {"optimizer": "sgd"},
+        {"parallel": "tensor"},
         {"num_steps": 0},
         {"num_steps": 2.5},
         {"micro_batches": 0},
@@ -69,6 +71,18 @@ def test_the_identity_of_the_batches_counts_when_no_other_is_given(tmp_path):
     batches.identity = {"tokenizer": "xyz"}
     with pytest.raises(VesaliusError, match="tokenizer: 'abc' then, 'xyz' now"):
         train(_model(), batches=batches, options=OPTIONS, out=tmp_path)
+
+
+def test_an_option_that_is_younger_than_the_run_had_its_default(tmp_path):
+    train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path, stop_after_step=4)
+    path = tmp_path / "checkpoint" / "state.json"
+    state = json.loads(path.read_text())
+    del state["run"]["parallel"], state["window"], state["measures"]  # as older ones have none
+    path.write_text(json.dumps(state))
+    other = replace(OPTIONS, parallel="fsdp")
+    with pytest.raises(VesaliusError, match="parallel: 'ddp' then, 'fsdp' now"):
+        train(_model(), batches=_Batches(), options=other, out=tmp_path)
+    assert train(_model(), batches=_Batches(), options=OPTIONS, out=tmp_path).num_steps == 12
 
 
 def test_optimiser_state_is_not_put_back_for_other_parameters(tmp_path):

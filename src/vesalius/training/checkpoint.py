@@ -3,15 +3,16 @@
 import json
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.training.optimizers import load_optimizer_tensors, optimizer_tensors
@@ -50,9 +51,10 @@ def save_checkpoint(
             new.mkdir()
         here.wait()
         save_file(capture_random_state(), new / f"random-{here.rank}.safetensors")
+        tensors = optimizer_tensors(optimizers)
         here.wait()
         if here.is_main:
-            _write(new, model=model, optimizers=optimizers, state=state)
+            _write(new, model=model, tensors=tensors, state=state)
             if target.exists():
                 target.rename(old)
             new.rename(target)
@@ -73,14 +75,13 @@ def _write(
     new: Path,
     *,
     model: nn.Module,
-    optimizers: Sequence[torch.optim.Optimizer],
+    tensors: Mapping[str, Shaped[Tensor, "..."]],
     state: dict[str, Any],
 ) -> None:
     weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
     weights |= {f"buffer/{name}": b.contiguous() for name, b in model.named_buffers()}
     save_file(weights, new / "model.safetensors")
-    tensors = {name: t.contiguous() for name, t in optimizer_tensors(optimizers).items()}
-    save_file(tensors, new / "optimizer.safetensors")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, new / "optimizer.safetensors")
     (new / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     for path in new.iterdir():
         with path.open("rb") as file:

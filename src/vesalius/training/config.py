@@ -17,7 +17,8 @@ class TrainingOptions:
     last `decay_share` of the steps ("warmup-stable-decay"), or falls linearly at once
     ("linear"). `optimizer` "muon" orthogonalises the updates of the 2-D weights inside the
     blocks with learning rate `muon_lr` and leaves the others (embeddings, norms, biases) to
-    AdamW. `compile` runs the model through `torch.compile`, once per shape of batch.
+    AdamW. `compile` runs the model through `torch.compile`, once per shape of batch. `parallel`
+    says what several processes do: "ddp" keeps a whole model in each, "fsdp" a part of one.
 
     Source: warm-up-stable-decay of Hu et al. 2024 (arXiv 2404.06395); linear decay of Devlin et
     al. 2019; AdamW of Loshchilov and Hutter 2019; Muon of Jordan et al. 2024 as in
@@ -37,6 +38,7 @@ class TrainingOptions:
     max_grad_norm: float = 1.0
     autocast_bf16: bool = True
     compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     seed: int = 0
     log_every: int = 50
     evaluate_every: int = 500
@@ -50,7 +52,7 @@ FREE_ON_RESUME = frozenset({"log_every", "evaluate_every", "checkpoint_every"})
 def check_training_options(options: TrainingOptions) -> None:
     """Refuse options that no run can have, before anything is done with them.
 
-    Raises: VesaliusError that names the first such option.
+    Raises: VesaliusError that names the first such option, or two that do not go together.
 
     Source: this project.
     """
@@ -71,10 +73,16 @@ def check_training_options(options: TrainingOptions) -> None:
             raise _refused(name, value, "a share between 0 and 1")
     if not 0 <= options.weight_decay < math.inf:
         raise _refused("weight_decay", options.weight_decay, "a number from 0")
-    for name in ("optimizer", "schedule"):
+    for name in ("optimizer", "schedule", "parallel"):
         words = get_args(get_type_hints(TrainingOptions)[name])
         if getattr(options, name) not in words:
             raise _refused(name, getattr(options, name), f"one of {', '.join(words)}")
+    if options.parallel == "fsdp" and options.optimizer == "muon":
+        raise VesaliusError(
+            given="optimizer='muon' with parallel='fsdp', which cuts the matrices it needs whole",
+            expected="adamw with fsdp, or muon with ddp",
+            fix="change one of the two in the TrainingOptions",
+        )
 
 
 def _refused(name: str, value: object, expected: str) -> VesaliusError:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vesalius.core.errors import VesaliusError
 from vesalius.training.config import TrainingOptions
+from vesalius.training.spread import shared_as, whole_tensor
 
 
 def build_optimizers(
@@ -101,12 +102,14 @@ def optimizer_tensors(
 ) -> dict[str, Shaped[Tensor, "..."]]:
     """Return the optimisers' state as tensors named `optimizer/parameter/name`.
 
+    Under FSDP all processes must come here.
+
     Shapes: those of the parameters, or [] for counters.
 
     Source: this project.
     """
     return {
-        f"{i}/{j}/{name}": value
+        f"{i}/{j}/{name}": whole_tensor(value)
         for i, optimizer in enumerate(optimizers)
         for j, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
@@ -123,10 +126,13 @@ def load_optimizer_tensors(
     Source: this project.
     """
     for i, optimizer in enumerate(optimizers):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             owner, parameter, name = key.split("/")
             if int(owner) == i:
-                state.setdefault(int(parameter), {})[name] = value
+                like = parameters[int(parameter)]
+                part = shared_as(value.to(like.device), like) if value.ndim else value
+                state.setdefault(int(parameter), {})[name] = part
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -21,12 +21,19 @@ from vesalius.plots.curves import MOST_SERIES, Series, evaluation_curves, step_c
 from vesalius.plots.style import figure_bytes
 from vesalius.training import run_log
 from vesalius.training.checkpoint import read_state
+from vesalius.training.terms import alarm_kind
 
 NAME: Final = "training.html"
 _SMOOTHED: Final = 20  # logged values in one mean of the drawn loss
-_NUM_PICTURES: Final = 24  # of evaluations; the table has them all
+_NUM_PICTURES: Final = 24  # of measures or evaluations; the table has them all
 _IN_ONE_PICTURE: Final = 8  # series: more hide each other
+_NO_SHARES: Final = ("nats", "weight", "correlation")  # other units, if from 0 to 1, too
 _DOTS_PER_INCH: Final = 150
+
+_PACE: Final = (
+    ("mfu", "share of the machine's rate of matrix products"),
+    ("waited", "share of the time waited for batches"),
+)
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -44,9 +51,12 @@ def write_training_page(folder: Path, *, title: str = "", hardware: str = "") ->
     steps, evaluations = _read_entries(folder)
     state = read_state(folder)
     name = folder.resolve().name
+    meanings = (state or {}).get("measures", {})
     sections = [
+        *_alarms(steps),
         ("Last numbers", _last_numbers(steps, evaluations)),
         ("Curves", _curves(steps)),
+        *_measures(steps, meanings),
         ("Evaluations", _evaluations(evaluations)),
         ("Options", _options(state)),
         ("Made by", _origin(hardware)),
@@ -101,6 +111,7 @@ def _last_numbers(steps: Entries, evaluations: Entries) -> list[object]:
         rows.append(("time in the steps", _duration(float(last["seconds"]))))
     if "tokens_per_second" in last:
         rows.append(("tokens/s, whole run", f"{last['tokens_per_second']:,.0f}"))
+    rows += [(f"{unit}, last stretch", f"{last[key]:.1%}") for key, unit in _PACE if key in last]
     if evaluations:
         rows.append(("last evaluated after step", f"{evaluations[-1]['step']:,}"))
     return [_wide(table(["", ""], rows))]
@@ -128,6 +139,10 @@ def _curves(steps: Entries) -> list[object]:
     rate = _rate(steps)
     if len(rate.step):
         drawn.append(_step_picture(rate, unit="tokens/s, padding left out", smoothed=1))
+    for key, unit in _PACE:
+        one = _values(steps, key)
+        if len(one.step):
+            drawn.append(_step_picture(one, unit=unit, smoothed=1))
     return [*drawn]
 
 
@@ -150,41 +165,79 @@ def _rate(steps: Entries) -> Series:
     return _series(points)
 
 
+def _alarms(steps: Entries) -> list[tuple[str, list[object]]]:
+    """Return a section that shows each kind of alarm in its last words, if there was one."""
+    kinds: dict[str, list[tuple[float, str]]] = {}
+    for entry in steps:
+        for alarm in entry.get("alarms", []):
+            kinds.setdefault(alarm_kind(alarm), []).append((entry["step"], alarm))
+    if not kinds:
+        return []
+    rows = [
+        (element("strong", found[-1][1]), f"{found[0][0]:,}", f"{found[-1][0]:,}", len(found))
+        for found in kinds.values()
+    ]
+    return [("Alarms", [_wide(table(["alarm", "first at step", "last at step", "times"], rows))])]
+
+
+def _measures(steps: Entries, meanings: Mapping[str, str]) -> list[tuple[str, list[object]]]:
+    """Return a section of what the model measured, if it measures."""
+    series = _scores(steps, "measures")
+    if not series:
+        return []
+    rows = [(name, *_numbers(one), meanings.get(name, "")) for name, one in series.items()]
+    names = ["measure", "last", "lowest", "highest", "meaning"]
+    text = "Each is that of all steps since the log before."
+    return [("Measures", [text, *_pictures(series), _wide(table(names, rows))])]
+
+
 def _evaluations(evaluations: Entries) -> list[object]:
     if not evaluations:
         return ["None was asked for."]
-    names = list(dict.fromkeys(name for entry in evaluations for name in entry["evaluation"]))
-    series: dict[str, Series] = {}
-    for name in names:
-        points = [
-            (float(entry["step"]), _number(entry["evaluation"].get(name))) for entry in evaluations
-        ]
-        series[name] = _series(points)
-    series = {name: one for name, one in series.items() if len(one.step)}
-    parts: list[object] = [
+    series = _scores(evaluations, "evaluation")
+    rows = [(name, *_numbers(one)) for name, one in series.items()]
+    names = ["evaluation", "last", "lowest", "highest"]
+    return [*_pictures(series), _wide(table(names, rows))]
+
+
+def _scores(entries: Entries, key: str) -> dict[str, Series]:
+    """Return what each name under `key` was at the steps of the entries that have it."""
+    having = [entry for entry in entries if key in entry]
+    names = dict.fromkeys(name for entry in having for name in entry[key])
+    series = {
+        name: _series([(float(entry["step"]), _number(entry[key].get(name))) for entry in having])
+        for name in names
+    }
+    return {name: one for name, one in series.items() if len(one.step)}
+
+
+def _pictures(series: Mapping[str, Series]) -> list[Html]:
+    return [
         _drawn(
             evaluation_curves(group, unit="share" if len(group) > 1 else next(iter(group))),
             alt=f"Over the steps: {', '.join(group)}; the last values are in the table.",
         )
         for group in _groups(series)[:_NUM_PICTURES]
     ]
-    rows = [
-        (name, float(one.value[-1]), _extreme(one, np.nanmin), _extreme(one, np.nanmax))
-        for name, one in series.items()
-    ]
-    return [*parts, _wide(table(["evaluation", "last", "lowest", "highest"], rows))]
+
+
+def _numbers(one: Series) -> tuple[float, float, float]:
+    """Return the last, the lowest and the highest value."""
+    return float(one.value[-1]), _extreme(one, np.nanmin), _extreme(one, np.nanmax)
 
 
 def _groups(series: Mapping[str, Series]) -> list[dict[str, Series]]:
     """Put shares together, whose values lie in [0, 1]; any other unit has a picture of its own."""
-    shares = [name for name, one in series.items() if _is_share(one)]
+    shares = [name for name, one in series.items() if _is_share(name, one)]
     size = min(_IN_ONE_PICTURE, MOST_SERIES)
     together = [shares[i : i + size] for i in range(0, len(shares), size)]
     alone = [[name] for name in series if name not in shares]
     return [{name: series[name] for name in names} for names in (*together, *alone)]
 
 
-def _is_share(one: Series) -> bool:
+def _is_share(name: str, one: Series) -> bool:
+    if any(unit in name for unit in _NO_SHARES):
+        return False
     known = one.value[np.isfinite(one.value)]
     return bool(len(known)) and bool(((known >= 0) & (known <= 1)).all())
 

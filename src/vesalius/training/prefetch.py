@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Shaped
 from torch import Tensor
 
-Batch = dict[str, Shaped[Tensor, "batch ..."]]
+Batch = dict[str, Shaped[Tensor, "..."]]
 
 
 @runtime_checkable

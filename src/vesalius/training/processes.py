@@ -1,14 +1,13 @@
-"""The processes of one training run, as `accelerate` finds them: one, or several over DDP."""
+"""The processes of one training run, as `accelerate` finds them: one, or data parallel ones."""
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vesalius.core.errors import VesaliusError
 
@@ -34,29 +33,26 @@ class Processes:
         if self._accelerator is not None and self.count > 1:
             self._accelerator.wait_for_everyone()
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model whose backward averages the gradients of all processes."""
-        if self.count == 1:
-            return model
-        # not through accelerate, which would set its own autocast around ours
-        return nn.parallel.DistributedDataParallel(model)
-
-    def unsynchronised(self, model: nn.Module, *, when: bool) -> AbstractContextManager[Any]:
-        """Hold the averaging back in the body: for all micro-batches of a step but the last."""
-        if isinstance(model, nn.parallel.DistributedDataParallel) and when:
-            return model.no_sync()
-        return nullcontext()
-
     def total(self, values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
         """Return the sum of each value over the processes.
 
         Shapes: values and result [value].
         """
+        return self._reduced(values, torch.distributed.ReduceOp.SUM)
+
+    def most(self, values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
+        """Return the largest of each value over the processes.
+
+        Shapes: values and result [value].
+        """
+        return self._reduced(values, torch.distributed.ReduceOp.MAX)
+
+    def _reduced(self, values: Float[Tensor, " value"], how: Any) -> Float[Tensor, " value"]:
         if self._accelerator is None or self.count == 1:
             return values
-        summed = values.to(self._accelerator.device)
-        torch.distributed.all_reduce(summed)
-        return summed
+        reduced = values.to(self._accelerator.device)
+        torch.distributed.all_reduce(reduced, op=how)
+        return reduced
 
     def track(self, values: Mapping[str, float], *, step: int) -> None:
         """Hand numbers to the trackers, if there are any."""
@@ -83,7 +79,7 @@ def start_processes(
     one's own; the package of a named one must be installed.
 
     Raises: VesaliusError when accelerate or a tracker is not installed, or when the run is
-    spread in a way other than data parallel (FSDP, DeepSpeed, tensor parallel).
+    spread by accelerate's own FSDP, DeepSpeed or tensor parallelism.
 
     Source: Hugging Face `accelerate`.
     """
@@ -107,8 +103,9 @@ def start_processes(
     if accelerator.distributed_type not in simple:
         raise VesaliusError(
             given=f"processes of type {accelerator.distributed_type.value}",
-            expected="one process, or several that are data parallel (DDP)",
-            fix="launch without FSDP, DeepSpeed or tensor parallelism",
+            expected="one process, or several that are data parallel",
+            fix="launch without accelerate's FSDP, DeepSpeed or tensor parallelism; for FSDP set "
+            "parallel='fsdp' in the TrainingOptions",
         )
     if trackers:
         accelerator.init_trackers("vesalius", config={k: str(v) for k, v in (config or {}).items()})
