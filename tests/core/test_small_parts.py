@@ -76,6 +76,7 @@ def test_citations_are_complete_and_cite_each_thing_once():
         "calibration": "2205.10183",
         "loss_landscape": "1908.05620",
         "electra": "2106.13715",
+        "electra_pretraining": "2003.10555",
         "metalm": "2206.06336",
         "rank_one_editing": "2202.05262",
     }

@@ -14,6 +14,7 @@ from vesalius.core.result import MARKER, AbstractResult, load_result
 
 # the words of the command line for methods whose folder has another name
 ALIASES: Final = {"neurons": "knowledge_neurons"}
+RECIPES: Final = {"electra.pretraining": "vesalius.recipes.pretrain_result"}
 _METHODS: Final = Path(__file__).parents[1] / "methods"
 
 
@@ -54,5 +55,7 @@ def _import_method_of(folder: Path) -> None:
         return
     kind = head.get("kind", "") if isinstance(head, dict) else ""
     name = str(cast("str", kind)).partition(".")[0]
+    if kind in RECIPES:
+        import_module(RECIPES[str(kind)])
     if name.isidentifier() and (_METHODS / name / "result.py").is_file():
         import_module(f"vesalius.methods.{name}.result")
