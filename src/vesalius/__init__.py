@@ -14,6 +14,7 @@ from vesalius.core.lazy import lazy_names
 if TYPE_CHECKING:
     from vesalius.methods import attention_attribution as attention
     from vesalius.methods import calibration as calibrate
+    from vesalius.methods import electra as electra
     from vesalius.methods import knowledge_neurons as neurons
     from vesalius.methods import loss_landscape as landscape
     from vesalius.models import zoo as zoo
@@ -29,11 +30,21 @@ _LAZY = {
     "zoo": ("vesalius.models.zoo", ""),
     "attention": ("vesalius.methods.attention_attribution", ""),
     "calibrate": ("vesalius.methods.calibration", ""),
+    "electra": ("vesalius.methods.electra", ""),
     "landscape": ("vesalius.methods.loss_landscape", ""),
     "neurons": ("vesalius.methods.knowledge_neurons", ""),
 }
 
-__all__ = ["__version__", "attention", "calibrate", "landscape", "neurons", "open", "zoo"]
+__all__ = [
+    "__version__",
+    "attention",
+    "calibrate",
+    "electra",
+    "landscape",
+    "neurons",
+    "open",
+    "zoo",
+]
 
 
 __getattr__ = lazy_names(__name__, _LAZY)

@@ -10,6 +10,7 @@ import typer
 from bad_input import bad_models
 from bad_input.attention_commands import ATTENTION_COMMANDS
 from bad_input.calibration_commands import CALIBRATION_COMMANDS, CALIBRATION_FILES, kept_places
+from bad_input.electra_commands import ELECTRA_COMMANDS, ELECTRA_FILES, trained_pair
 from bad_input.lab import PROMPT, Lab
 from bad_input.landscape_commands import LANDSCAPE_COMMANDS, LANDSCAPE_FILES, saved_landscapes
 from cli import tiny
@@ -19,7 +20,7 @@ from vesalius.data.labelled import load_labelled
 from vesalius.methods.attention_attribution import head_importance
 from vesalius.models import open as open_model
 
-GROUPS = ("neurons", "attention", "calibrate", "landscape", "zoo", "data")
+GROUPS = ("neurons", "attention", "calibrate", "landscape", "pretrain", "electra", "zoo", "data")
 ASKED = ("--prompt", PROMPT, "--answer", "Paris")
 TOLD = (*ASKED, "--to", "London")
 
@@ -157,17 +158,19 @@ COMMANDS: list[tuple[str, list[str], int, tuple[str, ...]]] = [
     *ATTENTION_COMMANDS,
     *CALIBRATION_COMMANDS,
     *LANDSCAPE_COMMANDS,
+    *ELECTRA_COMMANDS,
     ("data info: no shards", ["data", "info", "{tmp}"], 1, ("manifest",)),
 ]  # fmt: skip
 
 
-FILES = {
+FILES: dict[str, str | bytes] = {
     "mine.txt": "mine",
     "empty.txt": "\n \n",
     "tabs.tsv": "Paris is\ta city\n\nRome\n",
     "mail.tsv": "text\tlabel\na\tham\nb\tspam\nc\tham\na b\tspam\nb c\tham\na c\tspam\n",
     **CALIBRATION_FILES,
     **LANDSCAPE_FILES,
+    **ELECTRA_FILES,
 }
 
 
@@ -177,6 +180,7 @@ def given(
     classifier_folder: Path,
     pair_folder: Path,
     gpt_folder: Path,
+    bert_folder: Path,
     opinions: Path,
 ) -> dict[str, Path]:
     """Places that no row writes to: classifiers, labelled texts, and what was found with them."""
@@ -189,6 +193,7 @@ def given(
         "heads": found.save(tmp_path_factory.mktemp("results") / "heads"),
         **kept_places(open_model(gpt_folder), tmp_path_factory.mktemp("calibration")),
         **saved_landscapes(tmp_path_factory.mktemp("landscapes")),
+        **trained_pair(tmp_path_factory.mktemp("pretraining"), bert_folder),
         **_other_classifiers(tmp_path_factory.mktemp("others")),
     }
 

@@ -17,6 +17,7 @@ import vesalius
 from bad_input import bad_models
 from bad_input.attention_rows import ATTENTION_REASONS, ATTENTION_ROWS
 from bad_input.calibration_rows import CALIBRATION_REASONS, CALIBRATION_ROWS
+from bad_input.electra_rows import ELECTRA_REASONS, ELECTRA_ROWS
 from bad_input.lab import PROMPT, Call, Lab
 from bad_input.landscape_rows import LANDSCAPE_REASONS, LANDSCAPE_ROWS
 from vesalius.core import cite, paths, result
@@ -289,6 +290,7 @@ ROWS: list[tuple[str, Call, str, str]] = [
     *ATTENTION_ROWS,
     *CALIBRATION_ROWS,
     *LANDSCAPE_ROWS,
+    *ELECTRA_ROWS,
     ("natural_sentences: no data", lambda x: corpus.natural_sentences(
         x.tmp, facts=facts.load_facts()[:1]), "{tmp}", "--data"),
 ]  # fmt: skip
@@ -345,6 +347,7 @@ NOTHING_TO_REFUSE = {
     **ATTENTION_REASONS,
     **CALIBRATION_REASONS,
     **LANDSCAPE_REASONS,
+    **ELECTRA_REASONS,
     "neurons": "the module of the verbs, whose names are rows of their own",
     "zoo": "a module: its functions are rows",
     "__version__": "a text",
@@ -355,6 +358,7 @@ def public_names() -> set[str]:
     """What a user may call: the __all__ lists, and functions of data that raise VesaliusError."""
     names = {*vesalius.__all__, *vesalius.models.__all__, *kn.__all__, *vesalius.attention.__all__}
     names |= {*vesalius.calibrate.__all__, *vesalius.landscape.__all__}
+    names |= {*vesalius.electra.__all__}
     names |= {f"zoo.{name}" for name in ("path", "card")}
     for module in (corpus, facts, masking, select, tokenizer, pruned, *LABELLED):
         names |= _functions_that_refuse(module)

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from vesalius.cli import attention, calibrate, commands, data, finetune, landscape, neurons, zoo
+from vesalius.cli import (
+    attention,
+    calibrate,
+    commands,
+    data,
+    electra,
+    finetune,
+    landscape,
+    neurons,
+    pretrain,
+    zoo,
+)
 from vesalius.cli.errors import (
     DONE,
     FAILED,
@@ -35,6 +46,8 @@ app.add_typer(neurons.app, name="neurons")
 app.add_typer(attention.app, name="attention")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(landscape.app, name="landscape")
+app.add_typer(pretrain.app, name="pretrain")
+app.add_typer(electra.app, name="electra")
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(data.app, name="data")
 for _name, _command in commands.COMMANDS.items():

@@ -41,6 +41,11 @@ class AbstractDocuments:
         self._first = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
         self.identity = dict(identity)
 
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards in order, as they were given."""
+        return self._shards
+
     def __len__(self) -> int:
         """Count the documents."""
         return self._first[-1]

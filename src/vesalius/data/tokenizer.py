@@ -1,4 +1,4 @@
-"""Small tokenizers: cased word pieces that keep chosen words whole, and byte-level BPE."""
+"""Small tokenizers: word pieces that keep chosen words whole, and byte-level BPE."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from vesalius.core.errors import VesaliusError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -14,40 +15,50 @@ PADDING = "<|pad|>"
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, whole_words: Sequence[str], vocab_size: int, max_length: int = 128
+    texts: Iterable[str],
+    *,
+    whole_words: Sequence[str] = (),
+    vocab_size: int,
+    max_length: int = 128,
+    lowercase: bool = False,
+    num_letters: int = 150,
 ) -> "PreTrainedTokenizerFast":
     """Train word pieces on `texts` so that every one of `whole_words` is one token.
 
     The words take the place of the last learned pieces, so the vocabulary has exactly
-    `vocab_size` entries when the texts are large enough. Case is kept.
+    `vocab_size` entries when the texts are large enough. Case is kept, or, with `lowercase`,
+    letters are made small and accents left out, as in BERT's uncased vocabulary. Signs beyond
+    the `num_letters` most frequent ones are unknown.
+
+    Raises:
+        VesaliusError: `vocab_size` has no room for the special tokens and the words.
 
     Source: WordPiece as in BERT (Devlin et al. 2019), by the `tokenizers` library.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import processors
     from tokenizers import trainers as tokenizer_trainers
     from transformers import PreTrainedTokenizerFast
 
-    def build(vocab: dict[str, int] | None) -> Tokenizer:
-        model = models.WordPiece(vocab=vocab or {}, unk_token="[UNK]", max_input_chars_per_word=60)
-        built = Tokenizer(model)
-        built.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-        built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        built.decoder = decoders.WordPiece(prefix="##")
-        return built
-
-    learner = build(None)
     words = sorted(set(whole_words))
+    fewest = len(SPECIAL_TOKENS) + len(words) + 1
+    if vocab_size < fewest:
+        raise VesaliusError(
+            given=f"vocab_size={vocab_size}",
+            expected=f"at least {fewest}: the special tokens, the whole words and a letter",
+            fix="use vocab_size=8000",
+        )
+    learner = _word_pieces({}, lowercase=lowercase)
     trainer = tokenizer_trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL_TOKENS),
-        limit_alphabet=150,
+        limit_alphabet=num_letters,
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
     learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
     pieces = [piece for piece, _ in learned if piece not in words]
     kept = pieces[: vocab_size - len(words)] + words
-    tokenizer = build({piece: number for number, piece in enumerate(kept)})
+    tokenizer = _word_pieces({piece: i for i, piece in enumerate(kept)}, lowercase=lowercase)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
@@ -63,6 +74,17 @@ def train_tokenizer(
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
     )
+
+
+def _word_pieces(vocab: dict[str, int], *, lowercase: bool) -> "Tokenizer":
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    model = models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=60)
+    built = Tokenizer(model)
+    built.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
+    built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    built.decoder = decoders.WordPiece(prefix="##")
+    return built
 
 
 def train_bpe_tokenizer(
