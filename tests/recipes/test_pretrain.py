@@ -70,7 +70,7 @@ def test_a_run_leaves_two_ordinary_checkpoints(tmp_path: Path, words: dict[str, 
     assert tokenizer.model_max_length == 32
     card = (out / "generator/README.md").read_text("utf-8")
     for part in (
-        "words.txt, 120 documents", "unknown: those of the texts", "step 6 of 6", "seed 0",
+        "words.txt, 120 documents", "unknown to us", "step 6 of 6", "seed 0",
         "--recipe hardness-loss", "hardness_correlation", "ModernBertForMaskedLM",
     ):  # fmt: skip
         assert part in card

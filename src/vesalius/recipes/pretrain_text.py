@@ -28,7 +28,7 @@ OWN_TEXT: Final = "facts"  # the name of the text that this project writes from 
 TOKENIZER: Final = "mini-bert"
 SHARDS: Final = "shards"  # the folder in a run where its text stands as token ids
 _NEEDED: Final = ("pad", "mask", "cls", "sep")
-_UNKNOWN: Final = "unknown: those of the texts named above apply"
+_UNKNOWN: Final = "unknown to us; that of the texts named below applies"
 _OWN_LICENCE: Final = "MIT, as the package; the facts are Wikidata's, CC0"
 
 
