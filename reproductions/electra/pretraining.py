@@ -9,7 +9,6 @@ import torch
 from arms import ROWS_PER_BATCH, Scale, options_of, shape_of, training_of
 from corpus import PAD, ROW, SPECIAL, SPECIAL_IDS, Corpus
 from safetensors.torch import load_file, save
-from transformers import PreTrainedModel
 
 from vesalius.core.paths import write_file
 from vesalius.core.seeds import derive_seed
@@ -37,9 +36,7 @@ def build(arm: str, seed: int, *, scale: Scale, vocab_size: int) -> ReplacedToke
     with seeded(derive_seed(seed, "weights")):
         pair = EncoderPair(shape_of(scale, vocab_size), SPECIAL_IDS)
         model = ReplacedTokenObjective(pair, options=options_of(arm))
-    for part in pair.modules():  # torch's fused attention is slow backwards in bf16 on a CPU
-        if isinstance(part, PreTrainedModel):
-            part.set_attn_implementation("eager")
+    pair.use_attention("eager")  # torch's fused one is slow backwards in bf16 on a CPU
     return model
 
 

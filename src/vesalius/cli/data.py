@@ -145,25 +145,8 @@ def _tokenizer_for(flags: PrepareFlags) -> Any:
 
 
 def _open_tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    from vesalius.core.errors import VesaliusError
     from vesalius.models import zoo
+    from vesalius.models.tokenizers import load_tokenizer
 
     location = str(zoo.path(name)) if name in zoo.names() else name
-    try:
-        loaded = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except Exception as error:  # the libraries behind it raise what they like
-        raise VesaliusError(
-            given=f"--tokenizer {name}: {type(error).__name__}",
-            expected="a bundled model, a folder with a tokenizer, or a name on the hub",
-            fix="look at the name, or save one there with tokenizer.save_pretrained(folder)",
-        ) from error
-    # without files transformers makes one of special tokens alone, for which every word is [UNK]
-    if len(loaded) <= len(loaded.all_special_tokens):
-        raise VesaliusError(
-            given=f"--tokenizer {name}, which has no vocabulary",
-            expected="tokenizer files in that folder",
-            fix="save them there with tokenizer.save_pretrained(folder)",
-        )
-    return loaded
+    return load_tokenizer(location, told=f"--tokenizer {name}")

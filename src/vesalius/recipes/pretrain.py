@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
 RESULT: Final = "result"
-SHORT: Final = 128  # tokens of a row up to which the plain attention kernel is the fast one
 
 
 @final
@@ -74,9 +74,9 @@ class PretrainPlan:
     identity: Mapping[str, Any]
     out: Path
 
-    @property
+    @cached_property
     def batches(self) -> ReplacedBatches:
-        """The batches of the run."""
+        """The batches of the run: packed at first use, which takes its time on a large text."""
         return training_batches(
             self.text.training, tokenizer=self.text.tokenizer, options=self.options
         )
@@ -270,8 +270,7 @@ def run_pretrain(
         assert isinstance(trained, ReplacedTokenObjective)
         return score_pair(trained, probe)
 
-    short = options.device if options.context_length <= SHORT else "any"
-    with short_attention(short):
+    with short_attention(options.device, longest=options.context_length):
         train(
             objective,
             batches=batches,

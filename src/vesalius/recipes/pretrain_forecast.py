@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from vesalius.models.kernels import short_attention
-from vesalius.recipes.pretrain import SHORT, PretrainPlan
+from vesalius.recipes.pretrain import PretrainPlan
 from vesalius.recipes.pretrain_flops import flops_per_token
 from vesalius.recipes.pretrain_run import build_objective, device_of
 from vesalius.recipes.pretrain_text import training_batches
@@ -41,7 +41,7 @@ def forecast(plan: PretrainPlan) -> dict[str, Any]:
         tokenizer=plan.text.tokenizer,
         options=replace(options, rows_per_batch=rows),
     )
-    with short_attention(options.device if options.context_length <= SHORT else "any"):
+    with short_attention(options.device, longest=options.context_length):
         seconds = _time_batch(objective, few, plan) / (rows * options.context_length) * places
     return {
         "text": plan.text.name,

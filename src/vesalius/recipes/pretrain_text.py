@@ -22,6 +22,7 @@ from vesalius.data.sources import SourceOptions, find_sources, read_documents
 from vesalius.data.tokenizer import train_tokenizer
 from vesalius.models import zoo
 from vesalius.models.electra import SpecialIds
+from vesalius.models.tokenizers import load_tokenizer
 from vesalius.recipes.pretrain_config import PretrainOptions
 
 OWN_TEXT: Final = "facts"  # the name of the text that this project writes from its fact tables
@@ -167,25 +168,9 @@ def open_tokenizer(name: str | Path) -> Any:
     Raises:
         VesaliusError: there is none, or it has no vocabulary.
     """
-    from transformers import AutoTokenizer
-
     bundled = str(name) in zoo.names() and not Path(name).is_dir()
     location = str(zoo.path(str(name))) if bundled else str(name)
-    try:
-        found = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except Exception as error:  # the libraries behind it raise what they like
-        raise VesaliusError(
-            given=f"tokenizer {str(name)!r} ({type(error).__name__})",
-            expected="a bundled model, a folder with a tokenizer, or a name on the hub",
-            fix="look at the name, or save one there with tokenizer.save_pretrained(folder)",
-        ) from error
-    if len(found) <= len(found.all_special_tokens):  # made of nothing: every word is unknown
-        raise VesaliusError(
-            given=f"tokenizer {str(name)!r}, which has no vocabulary",
-            expected="tokenizer files in that folder",
-            fix="save them there with tokenizer.save_pretrained(folder)",
-        )
-    return found
+    return load_tokenizer(location, told=f"tokenizer {str(name)!r}")
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:

@@ -12,7 +12,7 @@ token is, are not corrected, so their mean does move (``elsewhere_nats``).
 Source: this project, paper.md; importance sampling as in Owen 2013, chapter 9.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -96,7 +96,8 @@ def verify_variance(
     stopwatch, how = Stopwatch.start(), enumeration or Enumeration()
     _check_counts(num_slots, num_batches, num_gradient_slots)
     objectives = {objective.options.sampler: objective, **_checked(objective, others or {})}
-    chosen = _choose(batches, num_batches=num_batches, num_slots=num_slots, seed=seed)
+    taken = [batches[number] for number in range(num_batches)]
+    chosen = _choose(taken, num_slots=num_slots, seed=seed)
     total = sum(map(len, chosen.values()))
     with_gradient = {int(k * total / num_gradient_slots) for k in range(num_gradient_slots)}
     found: list[SlotMoments] = []
@@ -104,7 +105,7 @@ def verify_variance(
     with at_rest(objective), tqdm(total=total, desc="slots", disable=None) as bar:
         for number, here in chosen.items():
             options: dict[str, Any] = {**each, "first": len(found)}
-            for moments in _moments(objectives, batches[number], here, **options):
+            for moments in _moments(objectives, taken[number], here, **options):
                 found.append(moments)
                 bar.update()
     told = {"options": objective.options, "enumeration": how, "temperature": temperature}
@@ -116,7 +117,7 @@ def verify_variance(
     return VarianceResult(
         card=card,
         batch_numbers=np.concatenate([np.full(len(here), k) for k, here in chosen.items()]),
-        slots=torch.cat([batches[k]["slots"][here] for k, here in chosen.items()]).numpy(),
+        slots=torch.cat([taken[k]["slots"][here] for k, here in chosen.items()]).numpy(),
         **gather(found, max_weight=objective.options.max_weight, tokenizer=tokenizer, seed=seed),
     )
 
@@ -146,7 +147,7 @@ def probe_variance(
     """
     how = enumeration or Enumeration(num_top=48, num_draws=16)
     check_count("num_slots", num_slots, lowest=1, usual=16)
-    (chosen,) = _choose([batch], num_batches=1, num_slots=num_slots, seed=seed).values()
+    (chosen,) = _choose([batch], num_slots=num_slots, seed=seed).values()
     own = {objective.options.sampler: objective}
     with at_rest(objective):
         found = list(_moments(own, batch, chosen, how=how, temperature=None, seed=seed))
@@ -181,13 +182,13 @@ def variance_alarms(measures: Mapping[str, float]) -> list[str]:
 
 
 def _choose(
-    batches: Batches, *, num_batches: int, num_slots: int, seed: int
+    batches: Sequence[Batch], *, num_slots: int, seed: int
 ) -> dict[int, Int64[Tensor, " chosen"]]:
     """Choose numbers of slots, at random among those of all batches: by batch, sorted."""
-    counts = [len(batches[number]["slots"]) for number in range(num_batches)]
+    counts = [len(batch["slots"]) for batch in batches]
     if not sum(counts):
         raise VesaliusError(
-            given=f"{num_batches} batches without a slot",
+            given=f"{len(batches)} batches without a slot",
             expected="held-out batches of ReplacedBatches, with masked places",
             fix="take texts of more than special tokens",
         )

@@ -34,7 +34,6 @@ from vesalius.methods.loss_landscape.measures import (
     next_tokens,
 )
 from vesalius.methods.loss_landscape.splits import (
-    SHORT,
     Split,
     as_split,
     batched,
@@ -286,7 +285,7 @@ class Examples:
             (b["input_ids"].shape[-1] for s in self.splits.values() for b in s.batches
              if "input_ids" in b), default=0,
         )  # fmt: skip
-        return short_attention(specimen.device.type if longest <= SHORT else "any")
+        return short_attention(specimen.device.type, longest=longest)
 
     def _measured(
         self, specimen: Specimen, name: str, cache: LowerCache

@@ -16,11 +16,11 @@ from vesalius.data.labelled import LabelledData, LabelledSplit
 from vesalius.data.labelled_batches import EncodedSplit, make_batch
 from vesalius.methods.loss_landscape.measures import NO_TARGET, Inputs
 from vesalius.models.encoding import need_tokenizer
+from vesalius.models.kernels import SHORT
 from vesalius.models.label_batches import length_batches
 from vesalius.models.ladder import accepts
 from vesalius.models.specimen import Specimen
 
-SHORT: Final = 128  # tokens up to which the plain attention kernel is the faster one on CPU
 _MASKED_SHARE: Final = 0.15
 
 
